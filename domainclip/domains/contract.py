@@ -1,0 +1,138 @@
+"""What a domain supplies: the values and protocols that every plug fills in, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from .labels import LabelTree
+
+LabelKey: TypeAlias = tuple[str, ...]
+"""A label is its full lineage, coarsest rank first, "" where a rank is missing, no "" at the end."""
+
+Traits: TypeAlias = Mapping[str, str]
+"""Visible characters by name, such as `{"ground colour": "orange", "veins": "black"}`."""
+
+Split: TypeAlias = Literal["train", "val", "test", "test_unseen"]
+
+FORMAL, COMMON = "formal", "common"
+"""The two vocabularies that text views draw on; a domain says what it calls them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture with everything known about it.
+
+    `image` is a path, the encoded bytes, or uint8 pixels of shape (height, width, 3).
+    """
+
+    id: str
+    image: str | bytes | NDArray[np.uint8]
+    label: LabelKey
+    split: str = "train"
+    captions: tuple[str, ...] = ()
+    group: str = ""
+    """The patient, slide, tile cell or specimen that must not be in two splits."""
+    licence: str = ""
+    traits: Traits = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSet:
+    """How a label is said at zero-shot time.
+
+    Published numbers reproduce only with the same templates, cleaning and pooling order.
+    """
+
+    templates: tuple[str, ...] = ("{}",)
+    """Sentences with one `{}` where the label's name goes."""
+    clean: Callable[[str], str] = str
+    """Class-name cleaning, applied to a name before it enters a template."""
+    pooling: Literal["normalise-mean", "mean-normalise"] = "normalise-mean"
+    """`normalise-mean`: mean of unit vectors, then unit length (CLIP); `mean-normalise`: mean of the
+    raw features, then unit length (GeoRSCLIP)."""
+
+    def __post_init__(self) -> None:
+        """Refuse templates without a place for the name."""
+        bad = [t for t in self.templates if t.count("{}") != 1]
+        if bad or not self.templates:
+            raise ValueError(f"a template needs exactly one {{}}: {bad or 'none given'}")
+
+    def say(self, name: str) -> tuple[str, ...]:
+        """Return the sentences for one label name."""
+        return tuple(t.replace("{}", self.clean(name)) for t in self.templates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraitSheet:
+    """The visible characters that all individuals of one label share."""
+
+    label: LabelKey
+    traits: Traits
+    seen: bool = True
+    """False for a label that is never trained on, which only a description can name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltinData:
+    """Schematic pictures of a domain, drawn from trait sheets by seeded code.
+
+    Every function is a module-level function (worker processes pickle it) and is deterministic in the
+    random generator it is given. Traits come in two layers: those of the sheet, and those of the
+    individual that the sheet leaves open.
+    """
+
+    sheets: Callable[[], tuple[TraitSheet, ...]]
+    individual: Callable[[TraitSheet, np.random.Generator], dict[str, str]]
+    """Draws the traits of one individual (sex, view, wear, stage, background)."""
+    draw: Callable[[Traits, np.random.Generator, int], NDArray[np.uint8]]
+    """Draws one picture of shape (size, size, 3) from all traits; pose, light and blur are nuisance."""
+    captions: Callable[[Traits, np.random.Generator], tuple[str, ...]]
+    """Says one picture without its label's name: the reference caption first, shorter ones after it."""
+    describe: Callable[[Traits], tuple[str, ...]]
+    """Says a label by the traits of its sheet alone, without its name; for zero-shot on unseen labels."""
+    sizes: Mapping[str, int]
+    """Pictures per split: train, val, test, test_unseen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """One specialised field, as a frozen value.
+
+    The core never names a field: it asks this value. Nothing here imports torch; what is costly is a
+    factory.
+    """
+
+    name: str
+    """Lower case with underscores; what people type after `--domain`."""
+    title: str
+    summary: str
+    """One sentence for `domainclip domains list`."""
+    ranks: tuple[str, ...]
+    """Ranks of a label, coarsest first."""
+    labels: Callable[[], LabelTree]
+    """Builds the domain's own label tree."""
+    vocabularies: Mapping[str, str]
+    """What the domain calls the `formal` and the `common` names, for people."""
+    prompts: Mapping[str, PromptSet]
+    """Prompt sets by name; "default" is required."""
+    noun: str
+    """What one picture shows, for captions and help: "butterfly", "blood cell", "tile"."""
+    augment: Callable[[int], Callable[..., Mapping[str, Any]]]
+    """Image side in pixels -> an albumentations transform, called as `t(image=array)["image"]`."""
+    builtin: BuiltinData
+    read_image: Callable[[str | bytes], Image.Image] | None = None
+    """Opens a picture that Pillow cannot (DICOM, GeoTIFF); None for Pillow."""
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """More column names to try per part ("label", "group", a rank), in order."""
+    notice: str = ""
+    """Shown with every result where a field demands it, such as "not for clinical use"."""
+    recipe: str = "quickstart"
+    """The recipe used when none is named."""
