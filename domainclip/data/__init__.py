@@ -1,0 +1,1 @@
+"""Pictures in: sources, the packed cache, transforms and the data module."""

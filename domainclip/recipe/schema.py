@@ -1,0 +1,178 @@
+"""What a recipe may say: every key with its type, its default and its help, in one place.
+
+`--help`, `recipes show`, the JSON schema and validation all come from these classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class About(Section):
+    """What the recipe is, for people."""
+
+    title: str = ""
+    """One line on what the recipe does."""
+    paper: str = ""
+    """Where the method comes from."""
+    expect: str = ""
+    """What it gave when measured, and on what."""
+
+
+class Data(Section):
+    """Pictures and their labels."""
+
+    source: str = "builtin"
+    """`builtin`, or a folder, a CSV, TSV or Parquet file, WebDataset shards, or a Hub id."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Which column plays which part, where the guess is wrong: {label: name_of_column}."""
+    train: Annotated[int, Field(ge=0)] = 0
+    """Built-in pictures to train on; 0 for the domain's own number."""
+    val_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training pictures held out for validation where the data names none."""
+    test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of all pictures held out as test where the data names none."""
+    size: Annotated[int, Field(ge=0)] = 0
+    """Side of a training picture in pixels; 0 for the model's own."""
+    margin: Share = 0.125
+    """How much larger than `size` a picture is packed, so that crops have room."""
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Pictures per step."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that prepare batches; 0 prepares them in the training process."""
+    max_pixels: Count = 200_000_000
+    """A picture of more pixels is refused before it is decoded."""
+    cache_gb: Positive = 20.0
+    """The packed cache may take this much; past it, pictures are decoded on the fly."""
+    streaming: bool = False
+    """Read the source as a stream, without packing it (Hub and WebDataset)."""
+
+
+class Model(Section):
+    """The two towers and their projection heads."""
+
+    name: str = "small"
+    """A built-in config (`small`), any open_clip name (`ViT-B-32/openai`), `hf-hub:` or `local-dir:`."""
+    heads: tuple[Literal["names", "captions"], ...] = ("names", "captions")
+    """Projection heads on the pooled image feature; without `captions`, names serve both."""
+    context_length: Annotated[int, Field(ge=0)] = 0
+    """Tokens per text, which really shortens the text tower; 0 for the model's own."""
+    image_size: Annotated[int, Field(ge=0)] = 0
+    """Side of the image tower's input in pixels; 0 for the model's own."""
+
+
+class Text(Section):
+    """What is said of a picture in training: weights of the text views, drawn per sample."""
+
+    formal: Annotated[float, Field(ge=0)] = 1.0
+    """The formal name of the label."""
+    common: Annotated[float, Field(ge=0)] = 1.0
+    """The common name."""
+    path: Annotated[float, Field(ge=0)] = 1.0
+    """All ranks, coarsest first."""
+    formal_common: Annotated[float, Field(ge=0)] = 1.0
+    """The formal name with the common name."""
+    path_common: Annotated[float, Field(ge=0)] = 1.0
+    """All ranks with the common name."""
+    captions: Share = 0.5
+    """Share of draws that take a caption, where a picture has one."""
+    templates: Share = 0.5
+    """Share of name draws that are put into one of the prompt set's templates."""
+    prompts: str = "default"
+    """The domain's prompt set, for training and for zero-shot."""
+
+
+class Loss(Section):
+    """The contrastive objective."""
+
+    kind: Literal["multi_positive", "clip"] = "multi_positive"
+    """`multi_positive`: pictures of one label are positives of each other; `clip`: only the own pair."""
+    init_scale: Positive = 14.2857
+    """Initial logit scale, 1/temperature (CLIP: 1/0.07)."""
+
+
+class Optim(Section):
+    """AdamW with warm-up and cosine decay."""
+
+    lr: Positive | None = None
+    """Peak learning rate; unset, 1e-3 from nothing and 1e-5 for a pretrained model."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decay of matrices; biases, norms and logit scales are never decayed."""
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    """Decay rate of AdamW's second moment."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Warm-up as a share of the run, so that it can never exceed it."""
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Largest gradient norm; 0 for none."""
+    final_lr: Share = 0.01
+    """Learning rate at the end, as a share of the peak."""
+
+
+class Train(Section):
+    """How long, how precise, how often checked."""
+
+    epochs: Positive | None = None
+    """Passes over the training pictures; one of epochs, steps and minutes."""
+    steps: Count | None = None
+    """Optimizer steps."""
+    minutes: Positive | None = None
+    """Time to train, validation counted; turned into steps by a short probe before step 1."""
+    validations: Annotated[int, Field(ge=1)] = 10
+    """Zero-shot validations over the run, evenly spaced; the best checkpoint is kept."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Stop after so many validations without a better one; 0 for never."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` uses bfloat16 where the processor has it."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of a moving average of the weights that is validated and saved instead; 0 for none."""
+    augment: bool = True
+    """Use the domain's augmentations."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        given = [k for k in ("epochs", "steps", "minutes") if getattr(self, k) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of epochs, steps and minutes, not {' and '.join(given)}")
+        return self
+
+
+class Evaluate(Section):
+    """The final test."""
+
+    batch_size: Count = 256
+    """Pictures per forward pass."""
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    """Resamples behind each 95% interval; 0 for none."""
+
+
+class Recipe(Section):
+    """Everything that a training run depends on."""
+
+    about: About = Field(default_factory=About)
+    domain: str
+    """The field: `domainclip domains list` shows which there are."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seeds the data, the weights, the draws and the bootstrap."""
+    out: str = ""
+    """Run folder; unset, a new one below `runs/`."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to compute; `auto` takes an accelerator where there is one."""
+    data: Data = Field(default_factory=Data)
+    model: Model = Field(default_factory=Model)
+    text: Text = Field(default_factory=Text)
+    loss: Loss = Field(default_factory=Loss)
+    optim: Optim = Field(default_factory=Optim)
+    train: Train = Field(default_factory=Train)
+    evaluate: Evaluate = Field(default_factory=Evaluate)

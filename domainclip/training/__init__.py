@@ -1,0 +1,1 @@
+"""Training: the one LightningModule, its callbacks, and the run from recipe to run folder."""
