@@ -1,0 +1,194 @@
+"""A CLIP of open_clip's two towers, with projection heads of its own on the pooled image feature.
+
+BioCAP (arXiv:2510.20095) projects one pooled feature twice, once for names and once for captions, both
+heads starting alike; inference names the head that it wants.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MAX_LOG_SCALE = math.log(100.0)
+"""CLIP's bound on the log of the logit scale (arXiv:2103.00020, section 2.5)."""
+
+
+class Tokenizer(Protocol):
+    """Turns texts into token ids of shape (n, context_length)."""
+
+    def __call__(self, texts: list[str], context_length: int | None = None) -> Tensor:
+        """Tokenise, truncating at the context length with the end token kept."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes the image tower's input."""
+
+    size: int
+    """Side of the input in pixels."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    resize: int = 0
+    """Shortest side before the centre crop; 0 for `size` itself."""
+
+    @property
+    def shortest(self) -> int:
+        """Shortest side in pixels before the centre crop."""
+        return self.resize or self.size
+
+
+class DomainClip(nn.Module):
+    """Two towers, one pooled image feature, and a projection head for each kind of text.
+
+    Args:
+        clip: An open_clip model; its image projection is taken out and becomes the `names` head.
+        tokenizer: The tokenizer that belongs to it.
+        preprocess: Size, mean and standard deviation of its pictures.
+        config: open_clip's `model_cfg` of it, from which the model folder is written.
+        heads: The heads to have; `names` always exists.
+    """
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: Tokenizer,
+        preprocess: Preprocess,
+        config: dict[str, Any],
+        heads: Sequence[str] = ("names",),
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess
+        self.config = config
+        self.projection_key, head = take_projection(clip.visual)
+        self.clip = clip
+        self.heads = nn.ModuleDict({"names": head})
+        self.log_scales = nn.ParameterDict({"names": _scalar(clip.logit_scale)})
+        clip.logit_scale = None
+        for name in heads:
+            if name not in self.heads:
+                self.heads[name] = _twin(head, config["embed_dim"])
+                self.log_scales[name] = _scalar(self.log_scales["names"])
+
+    @property
+    def _trims_text(self) -> bool:
+        text = getattr(self.clip, "text", None)
+        causal = getattr(text, "attn_mask", None) is not None
+        return causal and getattr(text, "pool_type", "") == "argmax"
+
+    @property
+    def context_length(self) -> int:
+        """Tokens per text."""
+        return int(self.clip.context_length)
+
+    def head(self, name: str) -> str:
+        """Return the head that serves `name`: itself where it exists, else `names`."""
+        return name if name in self.heads else "names"
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Return token ids of shape (n, context_length)."""
+        return self.tokenizer(list(texts), context_length=self.context_length)
+
+    def pool(self, pixels: Tensor) -> Tensor:
+        """Return pooled image features of shape (n, width) for normalised pixels (n, 3, s, s)."""
+        features: Tensor = self.clip.visual(pixels)
+        return features
+
+    def project(self, pooled: Tensor, head: str = "names") -> Tensor:
+        """Return unit vectors of shape (n, dim) for pooled features."""
+        with torch.autocast(pooled.device.type, enabled=False):
+            projected = self.heads[self.head(head)](pooled.float())
+        return functional.normalize(projected, dim=-1)
+
+    def encode_image(self, pixels: Tensor, head: str = "names", normalize: bool = True) -> Tensor:
+        """Return image features of shape (n, dim) under one head."""
+        pooled = self.pool(pixels)
+        if normalize:
+            return self.project(pooled, head)
+        features: Tensor = self.heads[self.head(head)](pooled)
+        return features
+
+    def encode_text(self, tokens: Tensor, normalize: bool = True) -> Tensor:
+        """Return text features of shape (n, dim) for token ids (n, context_length)."""
+        if not self._trims_text:
+            features: Tensor = self.clip.encode_text(tokens)
+        else:
+            # Causal attention read at the end token: what stands behind the longest text is unused.
+            tower = self.clip.text
+            mask, length = tower.attn_mask, int(tokens.argmax(dim=1).max()) + 1
+            tower.attn_mask = mask[:length, :length]
+            try:
+                features = self.clip.encode_text(tokens[:, :length])
+            finally:
+                tower.attn_mask = mask
+        return functional.normalize(features.float(), dim=-1) if normalize else features
+
+    def scale(self, head: str = "names") -> Tensor:
+        """Return the logit scale of a head, 1/temperature, as a scalar."""
+        return self.log_scales[self.head(head)].exp()
+
+    @torch.no_grad()
+    def clamp_scales(self) -> None:
+        """Hold every log scale in [0, ln 100]."""
+        for scale in self.log_scales.values():
+            scale.clamp_(0.0, MAX_LOG_SCALE)
+
+    def stock_state(self) -> dict[str, Tensor]:
+        """Return the weights under open_clip's own names, with the names head folded in."""
+        state = {k: v for k, v in self.clip.state_dict().items() if not k.startswith("visual._taken")}
+        state["logit_scale"] = self.log_scales["names"].detach()
+        head = self.heads["names"]
+        if self.projection_key == "proj":
+            state["visual.proj"] = head.weight.detach().T.contiguous()
+        elif self.projection_key:
+            for name, value in head.state_dict().items():
+                state[f"visual.{self.projection_key}.{name}"] = value
+        return state
+
+    def heads_state(self) -> dict[str, Tensor]:
+        """Return the weights of every head on the pooled feature, and their log scales."""
+        state = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
+        return state | {f"log_scales.{k}": v for k, v in self.log_scales.state_dict().items()}
+
+
+def take_projection(visual: nn.Module) -> tuple[str, nn.Module]:
+    """Take the projection out of an open_clip image tower, which then returns its pooled feature.
+
+    Returns:
+        Where it was (a dotted name below `visual`, "" where there is none to take) and the head.
+    """
+    matrix = getattr(visual, "proj", None)
+    if isinstance(matrix, nn.Parameter):
+        linear = nn.Linear(matrix.shape[0], matrix.shape[1], bias=False)
+        linear.weight.data.copy_(matrix.data.T)
+        visual.proj = None
+        return "proj", linear
+    head = getattr(visual, "head", None)
+    for name in ("proj", "mlp"):
+        module = getattr(head, name, None)
+        if isinstance(head, nn.Module) and isinstance(module, nn.Module):
+            setattr(head, name, nn.Identity())
+            return f"head.{name}", module
+    return "", nn.Identity()
+
+
+def _twin(head: nn.Module, dim: int) -> nn.Module:
+    """Return a head that starts alike: a copy, or an identity matrix where there is no weight to copy."""
+    if not isinstance(head, nn.Identity):
+        return copy.deepcopy(head)
+    linear = nn.Linear(dim, dim, bias=False)
+    nn.init.eye_(linear.weight)
+    return linear
+
+
+def _scalar(value: Tensor) -> nn.Parameter:
+    return nn.Parameter(value.detach().clone().float().reshape(()))

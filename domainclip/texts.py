@@ -1,0 +1,118 @@
+"""The text views of a picture: the ways to say its label, and its captions, drawn for training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainclip.domains.contract import PromptSet
+from domainclip.domains.labels import LabelTree
+
+NAME_VIEWS = ("formal", "common", "path", "formal_common", "path_common")
+"""The five name views of BioCLIP (arXiv:2311.18803, section 3.2), under neutral names."""
+
+
+def say_label(tree: LabelTree, node: int) -> dict[str, str]:
+    """Return the name views that a label has; those with a common name only where it has one."""
+    formal, common = tree.name(node) or "", tree.name(node, "common")
+    path = " ".join(_without_repeats(tree.path(node)))
+    views = {"formal": formal, "path": path}
+    if common:
+        views["common"] = common
+        views["formal_common"] = f"{formal} with common name {common}"
+        views["path_common"] = f"{path} with common name {common}"
+    return views
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The texts of one batch: each different text once, and which picture it belongs to."""
+
+    texts: tuple[str, ...]
+    rows: NDArray[np.int64]
+    """Shape (n,): for each picture the index of its text."""
+    is_caption: NDArray[np.bool_]
+    """Shape (n,): whether its text is a caption rather than a name."""
+
+
+class TextViews:
+    """Draws one text for each picture of a batch.
+
+    Args:
+        tree: The label tree that the node ids refer to.
+        prompts: The templates that names are put into.
+        weights: Weight of each name view, keys of `NAME_VIEWS`.
+        captions: Captions of every training picture, by its index; empty tuples are allowed.
+        caption_share: Probability that a picture with captions is said by one of them.
+        template_share: Probability that a name is put into a template.
+    """
+
+    def __init__(
+        self,
+        tree: LabelTree,
+        prompts: PromptSet,
+        weights: Mapping[str, float],
+        captions: Sequence[Sequence[str]] = (),
+        *,
+        caption_share: float = 0.5,
+        template_share: float = 0.5,
+    ) -> None:
+        self.tree = tree
+        self.prompts = prompts
+        self.weights = {view: float(weights.get(view, 0.0)) for view in NAME_VIEWS}
+        self.captions = captions
+        self.caption_share = caption_share
+        self.template_share = template_share
+        self._said: dict[int, tuple[tuple[str, ...], NDArray[np.float64]]] = {}
+
+    def draw(
+        self, nodes: NDArray[np.int64], indices: NDArray[np.int64], seed: Sequence[int]
+    ) -> Draw:
+        """Draw a text for each picture; equal seeds give equal texts.
+
+        Args:
+            nodes: Label node of each picture, shape (n,).
+            indices: Index of each picture in the training set, shape (n,).
+            seed: What the draw depends on, such as (run seed, step).
+        """
+        rng = np.random.default_rng(list(seed))
+        wants_caption = rng.random(len(nodes)) < self.caption_share
+        which = rng.random((len(nodes), 3))
+        seen: dict[str, int] = {}
+        rows = np.empty(len(nodes), dtype=np.int64)
+        is_caption = np.zeros(len(nodes), dtype=bool)
+        for i, (node, index) in enumerate(zip(nodes.tolist(), indices.tolist(), strict=True)):
+            own = self.captions[index] if self.captions and wants_caption[i] else ()
+            if own:
+                text = own[int(which[i, 0] * len(own))]
+                is_caption[i] = True
+            else:
+                text = self._say(node, which[i])
+            rows[i] = seen.setdefault(text, len(seen))
+        return Draw(tuple(seen), rows, is_caption)
+
+    def _say(self, node: int, which: NDArray[np.float64]) -> str:
+        if node not in self._said:
+            views = say_label(self.tree, node)
+            texts = tuple(views.values())
+            weights = np.array([self.weights[v] for v in views])
+            if not weights.sum():
+                weights = np.ones(len(texts))
+            self._said[node] = texts, np.cumsum(weights) / weights.sum()
+        texts, cumulated = self._said[node]
+        text = texts[int(np.searchsorted(cumulated, which[0], side="right"))]
+        if which[1] < self.template_share:
+            templates = self.prompts.templates
+            return templates[int(which[2] * len(templates))].replace("{}", self.prompts.clean(text))
+        return self.prompts.clean(text)
+
+
+def _without_repeats(path: Sequence[str]) -> list[str]:
+    """Drop what the next rank says again: genus "Danaus" before the binomial "Danaus plexippus"."""
+    last = len(path) - 1
+    return [
+        name for i, name in enumerate(path) if i == last or not path[i + 1].startswith(f"{name} ")
+    ]
