@@ -31,9 +31,11 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
 
     path = str(Path(domainclip.__file__).resolve().parents[1])
 
-    def run(*args: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(
+        *args: str, python: str = sys.executable, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *args],
+            [python, *args],
             capture_output=True,
             text=True,
             cwd=tmp_path,

@@ -6,10 +6,10 @@ import importlib
 import os
 import pkgutil
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 
-from domainclip.errors import UsageError, suggest
+from domainclip.errors import DomainclipError, UsageError, suggest
 
 from .contract import Domain
 
@@ -25,20 +25,30 @@ class Found:
     source: str
     target: str
     """`module:attribute`."""
+    rivals: tuple[str, ...] = ()
+    """Packages that claim the same name; neither side is loaded then."""
 
     def load(self) -> Domain:
         """Import the plug and return its domain.
 
         Raises:
+            UsageError: If several packages claim the name.
             TypeError: If the plug's value is no `Domain` or carries another name.
             Exception: Whatever the plug's own import raises.
         """
+        if self.rivals:
+            raise UsageError(
+                f"{self.name!r} is claimed by {' and by '.join((self.source, *self.rivals))}",
+                "uninstall all but one of them",
+            )
         module, _, attribute = self.target.partition(":")
         value = getattr(importlib.import_module(module), attribute or "DOMAIN")
         if not isinstance(value, Domain):
             raise TypeError(f"{self.target} is a {type(value).__name__}, not a Domain")
         if value.name != self.name:
-            raise TypeError(f"{self.target} is named {value.name!r}, but registered as {self.name!r}")
+            raise TypeError(
+                f"{self.target} is named {value.name!r}, but registered as {self.name!r}"
+            )
         return value
 
 
@@ -55,11 +65,8 @@ class Listing:
 def find_domains() -> dict[str, Found]:
     """Return every installed plug by name, without importing any.
 
-    `DOMAINCLIP_DOMAINS=biology,plankton` limits what is found; two packages that claim one name are
-    refused.
-
-    Raises:
-        UsageError: If two plugs have the same name.
+    `DOMAINCLIP_DOMAINS=biology,plankton` limits what is found. A name that two packages claim is
+    kept once, with its rivals, and cannot be loaded; all other domains can.
     """
     from domainclip import domains
 
@@ -73,12 +80,10 @@ def find_domains() -> dict[str, Found]:
     for entry in metadata.entry_points(group=GROUP):
         package = entry.dist.name if entry.dist else "unknown package"
         known = found.get(entry.name)
-        if known and (known.source, known.target) != (package, entry.value):
-            raise UsageError(
-                f"the domain {entry.name!r} is claimed by {known.source} and by {package}",
-                "uninstall one of them, or set DOMAINCLIP_DOMAINS to others",
-            )
-        found[entry.name] = Found(entry.name, package, entry.value)
+        if known is None:
+            found[entry.name] = Found(entry.name, package, entry.value)
+        elif (known.source, known.target) != (package, entry.value):
+            found[entry.name] = replace(known, rivals=(*known.rivals, package))
     return {name: f for name, f in sorted(found.items()) if allowed is None or name in allowed}
 
 
@@ -95,10 +100,11 @@ def get_domain(name: str) -> Domain:
         )
     try:
         return found[name].load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        hint = error.hint if isinstance(error, DomainclipError) else ""
         raise UsageError(
             f"the domain {name!r} ({found[name].source}) cannot be loaded: {_one_line(error)}",
-            "domainclip domains check shows more",
+            hint or f"repair or uninstall {found[name].source}; domainclip domains list shows all",
         ) from error
 
 
@@ -108,10 +114,12 @@ def list_domains() -> list[Listing]:
     for name, found in find_domains().items():
         try:
             rows.append(Listing(name, found.source, found.load()))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plug may even exit when it is imported
             rows.append(Listing(name, found.source, None, _one_line(error)))
     return rows
 
 
 def _one_line(error: BaseException) -> str:
+    if isinstance(error, DomainclipError):
+        return error.message
     return " ".join(traceback.format_exception_only(error)[-1].split())
