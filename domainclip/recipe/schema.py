@@ -66,7 +66,7 @@ class Model(Section):
     """The two towers and their projection heads."""
 
     name: str = "small"
-    """A built-in config (`small`), an open_clip name (`ViT-B-32/openai`), `hf-hub:` or `local-dir:`."""
+    """A built-in config (`small`), an open_clip name, `hf-hub:` or `local-dir:`."""
     heads: tuple[Literal["names", "captions"], ...] = ("names", "captions")
     """Projection heads on the pooled image feature; without `captions`, names serve both."""
     context_length: Annotated[int, Field(ge=0)] = 0
@@ -100,7 +100,7 @@ class Loss(Section):
     """The contrastive objective."""
 
     kind: Literal["multi_positive", "clip"] = "multi_positive"
-    """`multi_positive`: pictures of one label are each other's positives; `clip`: only the own pair."""
+    """`multi_positive`: all pictures of a label are positives; `clip`: only the own pair."""
     init_scale: Positive = 14.2857
     """Initial logit scale, 1/temperature (CLIP: 1/0.07)."""
 
