@@ -1,0 +1,239 @@
+"""Batches of pictures: which ones a step takes, and how they become a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from .packed import Pictures
+
+Augment = Callable[..., Mapping[str, Any]]
+"""An albumentations transform, called as `augment(image=array)["image"]`."""
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """One split: pictures with their labels and captions; unreadable ones are not in it."""
+
+    name: str
+    pictures: Pictures = field(repr=False)
+    rows: NDArray[np.int64] = field(repr=False)
+    """Shape (n,): number of each picture in `pictures`."""
+    nodes: NDArray[np.int64] = field(repr=False)
+    """Shape (n,): label node of each picture."""
+    ids: tuple[str, ...] = field(repr=False)
+    captions: list[tuple[str, ...]] = field(repr=False)
+    groups: tuple[str, ...] = field(repr=False)
+    """Patient, slide, specimen; "" where none is known."""
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], int, tuple[str, ...]]:
+        """Return pixels of shape (side, side, 3), label node and captions of one picture."""
+        return self.read([index])[0], int(self.nodes[index]), self.captions[index]
+
+    def read(
+        self, indices: Sequence[int] | NDArray[np.int64], size: int | None = None
+    ) -> NDArray[np.uint8]:
+        """Return whole pictures, shape (len(indices), side, side, 3), scaled to `size` if given."""
+        pixels = self.pictures.read(self.rows[np.asarray(indices, dtype=np.int64)])
+        return pixels if size in (None, self.pictures.side) else _scale(pixels, int(size or 0))
+
+
+class Batch(NamedTuple):
+    """What a loader gives."""
+
+    pixels: torch.Tensor
+    """uint8, shape (n, 3, size, size), in channels_last order."""
+    nodes: torch.Tensor
+    """int64, shape (n,): label nodes."""
+    indices: torch.Tensor
+    """int64, shape (n,): indices into the `PictureSet`."""
+    step: int
+
+
+class StepSampler(Sampler[tuple[int, NDArray[np.int64]]]):
+    """Chooses the pictures of each training step; step k depends on the seed and k alone.
+
+    Permutations of all pictures follow one another without end, each shuffled anew, and are cut
+    into batches; so every picture comes equally often, a set may be smaller than a batch, and a run
+    that is taken up at step k goes on exactly as if it had never stopped.
+
+    Args:
+        n: Number of pictures.
+        batch_size: Pictures per step.
+        seed: Seed of the order.
+        steps: Number of the step to end before.
+        start: Number of the first step to give.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, steps: int, start: int = 0) -> None:
+        if n < 1:
+            raise ValueError("there is no picture to choose from")
+        self.n, self.batch_size, self.seed = n, batch_size, seed
+        self.steps, self.start = steps, start
+
+    def __len__(self) -> int:
+        """Return the number of steps that are left."""
+        return max(0, self.steps - self.start)
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Yield (step, indices)."""
+        for step in range(self.start, self.steps):
+            yield step, self.batch(step)
+
+    def batch(self, step: int) -> NDArray[np.int64]:
+        """Return the indices of one step, shape (batch_size,)."""
+        first, parts, left = step * self.batch_size, [], self.batch_size
+        while left:
+            epoch, at = divmod(first, self.n)
+            parts.append(self._order(epoch)[at : at + left])
+            first, left = first + len(parts[-1]), left - len(parts[-1])
+        return np.concatenate(parts)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if getattr(self, "_epoch", None) != epoch:
+            self._epoch = epoch
+            self._permutation = np.random.default_rng([self.seed, epoch]).permutation(self.n)
+        return self._permutation
+
+
+class StepLoader(DataLoader[Batch]):
+    """Training batches that a Lightning checkpoint can take up again at any step."""
+
+    def __init__(self, batches: TrainBatches, sampler: StepSampler, workers: int) -> None:
+        super().__init__(
+            batches,  # type: ignore[arg-type]
+            batch_sampler=sampler,  # type: ignore[arg-type]
+            collate_fn=_same,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            worker_init_fn=_one_thread,
+            pin_memory=torch.cuda.is_available(),
+        )
+        self.steps_of = sampler
+        self.next_step = sampler.start
+
+    def __len__(self) -> int:
+        """Return the number of steps of the whole run, those before a resume included."""
+        return self.steps_of.steps
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Yield the batches from the next step on."""
+        self.steps_of.start = self.next_step
+        for batch in super().__iter__():
+            self.next_step = batch.step + 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the step to go on with."""
+        return {"next_step": self.next_step}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on with the step of a checkpoint."""
+        self.next_step = int(state["next_step"])
+
+
+class TrainBatches:
+    """Augmented batches of a picture set, one step at a time.
+
+    Args:
+        pictures: The training split.
+        augment: The augmentation, which gives pictures of the training size; None scales only.
+        size: Side of a training picture in pixels.
+        seed: With the step, seeds the augmentation of a batch.
+    """
+
+    def __init__(self, pictures: PictureSet, augment: Augment | None, size: int, seed: int) -> None:
+        self.pictures, self.augment, self.size, self.seed = pictures, augment, size, seed
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.pictures)
+
+    def __getitems__(self, request: tuple[int, NDArray[np.int64]]) -> Batch:
+        """Return the batch of one (step, indices)."""
+        step, indices = request
+        if self.augment is None:
+            pixels = self.pictures.read(indices, self.size)
+        else:
+            whole = self.pictures.read(indices)
+            pixels = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+            self._seed(step)
+            for i, picture in enumerate(whole):
+                pixels[i] = self.augment(image=picture)["image"]
+        return _batch(pixels, self.pictures.nodes[indices], indices, step)
+
+    def _seed(self, step: int) -> None:
+        """Seed the augmentation, once a batch: the order within a batch is fixed."""
+        seed = np.random.SeedSequence([self.seed, 1, step]).generate_state(1)[0]
+        set_seed = getattr(self.augment, "set_random_seed", None)
+        if set_seed is not None:
+            set_seed(int(seed))
+
+
+class _WholeBatches:
+    """Batches of a picture set as it is, in order."""
+
+    def __init__(self, pictures: PictureSet, size: int) -> None:
+        self.pictures, self.size = pictures, size
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        rows = np.asarray(indices, dtype=np.int64)
+        pixels = self.pictures.read(rows, self.size)
+        return _batch(pixels, self.pictures.nodes[rows], rows, 0)
+
+
+def whole_loader(
+    pictures: PictureSet, size: int, batch_size: int, workers: int = 0
+) -> DataLoader[Batch]:
+    """Return a loader of whole pictures in order, scaled to `size`, without augmentation."""
+    return DataLoader(
+        _WholeBatches(pictures, size),  # type: ignore[arg-type]
+        batch_size=batch_size,
+        collate_fn=_same,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _batch(
+    pixels: NDArray[np.uint8], nodes: NDArray[np.int64], indices: NDArray[np.int64], step: int
+) -> Batch:
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2),
+        torch.from_numpy(nodes.astype(np.int64)),
+        torch.from_numpy(indices.astype(np.int64)),
+        step,
+    )
+
+
+def _scale(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    import cv2
+
+    smaller = size < pixels.shape[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(p, (size, size), interpolation=how) for p in pixels])
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
