@@ -10,8 +10,9 @@ import numpy as np
 from domainclip.domains.contract import BuiltinData, Domain, PromptSet, Traits, TraitSheet
 
 if TYPE_CHECKING:
-    from domainclip.domains.labels import LabelTree
     from numpy.typing import NDArray
+
+    from domainclip.domains.labels import LabelTree
 
 # phylum, genus, common name, outline, ornament, spines, seen
 _ROWS = (
