@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .labels import LabelTree
 
 LabelKey: TypeAlias = tuple[str, ...]
-"""A label is its full lineage, coarsest rank first, "" where a rank is missing, no "" at the end."""
+"""A label is its full lineage, coarsest first; "" where a rank is missing, none at the end."""
 
 Traits: TypeAlias = Mapping[str, str]
 """Visible characters by name, such as `{"ground colour": "orange", "veins": "black"}`."""
@@ -56,8 +56,8 @@ class PromptSet:
     clean: Callable[[str], str] = str
     """Class-name cleaning, applied to a name before it enters a template."""
     pooling: Literal["normalise-mean", "mean-normalise"] = "normalise-mean"
-    """`normalise-mean`: mean of unit vectors, then unit length (CLIP); `mean-normalise`: mean of the
-    raw features, then unit length (GeoRSCLIP)."""
+    """`normalise-mean`: mean of unit vectors, then unit length (CLIP); `mean-normalise`: mean of
+    the raw features, then unit length (GeoRSCLIP)."""
 
     def __post_init__(self) -> None:
         """Refuse templates without a place for the name."""
@@ -84,20 +84,20 @@ class TraitSheet:
 class BuiltinData:
     """Schematic pictures of a domain, drawn from trait sheets by seeded code.
 
-    Every function is a module-level function (worker processes pickle it) and is deterministic in the
-    random generator it is given. Traits come in two layers: those of the sheet, and those of the
-    individual that the sheet leaves open.
+    Every function is a module-level function (worker processes pickle it) and is deterministic in
+    the random generator it is given. Traits come in two layers: those of the sheet, and those of
+    the individual that the sheet leaves open.
     """
 
     sheets: Callable[[], tuple[TraitSheet, ...]]
     individual: Callable[[TraitSheet, np.random.Generator], dict[str, str]]
     """Draws the traits of one individual (sex, view, wear, stage, background)."""
     draw: Callable[[Traits, np.random.Generator, int], NDArray[np.uint8]]
-    """Draws one picture of shape (size, size, 3) from all traits; pose, light and blur are nuisance."""
+    """Draws one picture of shape (size, size, 3) from all traits; pose and light are nuisance."""
     captions: Callable[[Traits, np.random.Generator], tuple[str, ...]]
-    """Says one picture without its label's name: the reference caption first, shorter ones after it."""
+    """Says one picture without its label's name: the reference caption first, then shorter ones."""
     describe: Callable[[Traits], tuple[str, ...]]
-    """Says a label by the traits of its sheet alone, without its name; for zero-shot on unseen labels."""
+    """Says a label by the traits of its sheet alone, without its name; for labels never seen."""
     sizes: Mapping[str, int]
     """Pictures per split: train, val, test, test_unseen."""
 
@@ -106,8 +106,8 @@ class BuiltinData:
 class Domain:
     """One specialised field, as a frozen value.
 
-    The core never names a field: it asks this value. Nothing here imports torch; what is costly is a
-    factory.
+    The core never names a field: it asks this value. Nothing here imports torch; what is costly is
+    a factory.
     """
 
     name: str
