@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import site
+import subprocess
+import sys
 import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import domainclip
 from domainclip.domains.registry import find_domains, get_domain, list_domains
 from domainclip.errors import UsageError
 
@@ -30,6 +34,7 @@ def add_plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
 
     def add(package: str, name: str, source: str = "", attribute: str = "DOMAIN") -> None:
         module = package.replace("-", "_")
+        monkeypatch.delitem(sys.modules, module, raising=False)  # from the test before
         (tmp_path / f"{module}.py").write_text(source)
         info = tmp_path / f"{module}-1.0.dist-info"
         info.mkdir()
@@ -123,10 +128,6 @@ def test_an_unknown_name_gets_a_suggestion():
 def plankton_python(tmp_path_factory) -> str:
     """The Python of an environment that has the fourth domain and sees all of the outer one."""
     pytest.importorskip("pip", reason="installing a plug needs pip")
-    import site
-    import subprocess
-
-    import domainclip
 
     folder = tmp_path_factory.mktemp("plankton")
     venv.create(folder, symlinks=os.name != "nt")
