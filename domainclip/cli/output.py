@@ -1,0 +1,264 @@
+"""What commands print: data on stdout in the format asked for, everything else on stderr."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+import os
+import shutil
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Literal, TextIO
+
+import click
+
+from .framework import Option
+
+Style = Literal["table", "csv", "json", "quiet"]
+FIRST_ROWS = 200
+"""Rows whose widths set the columns; later rows are cut to fit, so that rows can stream."""
+
+
+def warning(text: str) -> None:
+    """Say on stderr what went otherwise than wished."""
+    _say("warning", text, "yellow")
+
+
+def hint(text: str) -> None:
+    """Say on stderr what to do next."""
+    _say("next", text, "cyan")
+
+
+def error(text: str, way_on: str = "") -> None:
+    """Say on stderr what went wrong and the way on."""
+    _say("error", text, "red")
+    if way_on:
+        _say("hint", way_on, "cyan")
+
+
+def note(text: str) -> None:
+    """Say something on stderr."""
+    click.echo(text, err=True)
+
+
+def _say(kind: str, text: str, colour: str) -> None:
+    click.echo(f"{_paint(f'{kind}:', sys.stderr, fg=colour)} {text}", err=True)
+
+
+def _paint(text: str, stream: TextIO, **style: Any) -> str:
+    plain = "NO_COLOR" in os.environ or not stream.isatty()
+    return text if plain else click.style(text, **style)
+
+
+class Output:
+    """Writes rows as a table, CSV, JSON, or only what identifies them.
+
+    Args:
+        style: The format; None for a table on a terminal and CSV elsewhere.
+        stream: Where to write; None for stdout.
+    """
+
+    def __init__(self, style: Style | None = None, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stdout
+        self.asked = style is not None
+        self.style: Style = style or ("table" if self.stream.isatty() else "csv")
+
+    @property
+    def quiet(self) -> bool:
+        """Whether only the result itself is wanted."""
+        return self.style == "quiet"
+
+    def rows(
+        self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = (), ids: str = ""
+    ) -> int:
+        """Write rows as they come and return how many there were.
+
+        Args:
+            rows: Mappings of one set of keys.
+            columns: The keys in order; unset, those of the first row.
+            ids: The column that `--quiet` prints; unset, the first.
+        """
+        iterator = iter(rows)
+        first = list(islice(iterator, 1))
+        columns = tuple(columns) or tuple(first[0] if first else ())
+        everything = chain(first, iterator)
+        if self.quiet:
+            return self._ids(everything, ids or "".join(columns[:1]))
+        write = {"table": self._table, "csv": self._csv, "json": self._json}[self.style]
+        return write(everything, columns)
+
+    def tables(self, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Write several tables, each under its title; JSON is one object."""
+        if self.style == "json":
+            self.value({title: list(rows) for title, rows in tables.items()})
+            return
+        for i, (title, rows) in enumerate(tables.items()):
+            if not self.quiet:
+                mark = "# " if self.style == "csv" else ""
+                title = _paint(title, self.stream, bold=True) if self.style == "table" else title
+                self.line(("\n" if i else "") + mark + title)
+            self.rows(rows)
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Write one thing as its keys and values."""
+        if self.style == "json":
+            self.value(dict(record))
+        else:
+            self.rows({"key": key, "value": value} for key, value in record.items())
+
+    def value(self, value: Any) -> None:
+        """Write a value as JSON."""
+        self.line(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+    def line(self, text: str) -> None:
+        """Write one line."""
+        self.stream.write(f"{text}\n")
+
+    def _ids(self, rows: Iterable[Mapping[str, Any]], ids: str) -> int:
+        count = 0
+        for count, row in enumerate(rows, 1):  # noqa: B007
+            self.line(_text(row[ids]))
+        return count
+
+    def _csv(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> int:
+        writer = csv.writer(self.stream, lineterminator="\n")
+        if columns:
+            writer.writerow(columns)
+        count = 0
+        for count, row in enumerate(rows, 1):  # noqa: B007
+            writer.writerow([_text(row.get(column)) for column in columns])
+        return count
+
+    def _json(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> int:
+        count = 0
+        for count, row in enumerate(rows, 1):
+            text = json.dumps(dict(row), ensure_ascii=False, default=_plain)
+            self.stream.write(("[\n  " if count == 1 else ",\n  ") + text)
+        self.stream.write("\n]\n" if count else "[]\n")
+        return count
+
+    def _table(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> int:
+        iterator = iter(rows)
+        head = list(islice(iterator, FIRST_ROWS))
+        if not head:
+            return 0
+        right = [all(_is_number(row.get(c)) or row.get(c) is None for row in head) for c in columns]
+        cells = [[_cell(row.get(column)) for column in columns] for row in head]
+        widths = [
+            max(_width(name), *(_width(line[i]) for line in cells))
+            for i, name in enumerate(columns)
+        ]
+        if self.stream.isatty():
+            widths = _shrink(widths, right, shutil.get_terminal_size().columns)
+        title = _line(columns, widths, right)
+        self.line(_paint(title, self.stream, bold=True))
+        count = 0
+        later: Iterator[list[str]] = ([_cell(row.get(c)) for c in columns] for row in iterator)
+        for count, line in enumerate(chain(cells, later), 1):  # noqa: B007
+            self.line(_line(line, widths, right))
+        return count
+
+
+def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--json`, `--csv` and `--quiet`, and an `out: Output` to write to."""
+
+    @functools.wraps(function)
+    def with_output(*args: Any, style: Style | None, **kwargs: Any) -> Any:
+        return function(*args, out=Output(style), **kwargs)
+
+    helps = {
+        "quiet": "Print only what identifies each row, and no hints.",
+        "csv": "Print CSV, as is the default when piped.",
+        "json": "Print JSON.",
+    }
+    for name, text in helps.items():
+        with_output = click.option(
+            f"--{name}",
+            "style",
+            flag_value=name,
+            default=None,
+            cls=Option,
+            section="Output",
+            help=text,
+        )(with_output)
+    return with_output
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = []
+    for cell, width, is_right in zip(cells, widths, right, strict=True):
+        text = _cut(cell, width)
+        space = " " * (width - _width(text))
+        padded.append(space + text if is_right else text + space)
+    return "  ".join(padded).rstrip()
+
+
+def _shrink(widths: list[int], fixed: Sequence[bool], total: int) -> list[int]:
+    """Take width from the widest text column until the line fits."""
+    widths = list(widths)
+    room = total - 2 * (len(widths) - 1)
+    while sum(widths) > room:
+        free = [i for i, is_fixed in enumerate(fixed) if not is_fixed and widths[i] > 8]
+        if not free:
+            break
+        widths[max(free, key=lambda i: widths[i])] -= 1
+    return widths
+
+
+def _cut(text: str, width: int) -> str:
+    if _width(text) <= width:
+        return text
+    while text and _width(text) > width - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _width(text: str) -> int:
+    """Return the columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _cell(value: Any) -> str:
+    """Return a value for a table: short numbers, nothing that breaks the line."""
+    if isinstance(value, float):
+        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in _text(value))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value), ensure_ascii=False, default=_plain)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(part) for part in value)
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold for a NumPy number, a path or the like."""
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def open_output(path: str) -> TextIO:
+    """Open a file to write rows to.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    return io.open(path, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: UP020
