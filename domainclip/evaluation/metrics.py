@@ -60,7 +60,7 @@ class Confusion:
     counts: NDArray[np.int64]
     """Shape (values, values): rows are the truth, columns the prediction."""
     blocks: tuple[tuple[str, int, int], ...]
-    """Runs of values that share a parent at a coarser rank: (name, start, stop)."""
+    """Runs of values that share a value at a coarser rank: (name, start, stop)."""
 
 
 @dataclass(frozen=True)
@@ -366,12 +366,12 @@ def _accuracies(
         count = torch.zeros(size, weights.shape[1], dtype=kind).index_add_(0, index, drawn)
         hit = (at < 1).to(kind)[:, None] * drawn
         hits = torch.zeros(size, weights.shape[1], dtype=kind).index_add_(0, index, hit)
-        total = count.sum(0)
-        out[i, 0] = (hits.sum(0) / total).numpy()
+        total = count.sum(0).double()
+        out[i, 0] = (hits.sum(0).double() / total).numpy()
         if five:
             out[i, 1] = (((at < 5).to(kind) @ drawn) / total).numpy()
         present = count > 0  # a label that was not drawn is dropped, as an absent one is
-        recall = torch.where(present, hits / count.clamp(min=1), 0.0)
+        recall = torch.where(present, hits.double() / count.clamp(min=1), 0.0)
         out[i, 2] = (recall.sum(0) / present.sum(0)).numpy()
     return out
 
@@ -402,14 +402,20 @@ def _resample(
 def _blocks(
     tree: LabelTree, index: int, nodes: NDArray[np.int64]
 ) -> tuple[tuple[str, int, int], ...]:
-    """Return the runs of nodes that share a value at the finest coarser rank that groups them."""
-    for coarser in range(index - 1, -1, -1):
-        groups = tree.groups(tree.ranks[coarser], nodes)
-        if 1 < len(groups.names) < len(nodes):
-            codes = np.asarray(groups.codes)
-            starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
-            stops = np.r_[starts[1:], len(codes)]
-            return tuple(
-                (groups.names[codes[a]], int(a), int(b)) for a, b in zip(starts, stops, strict=True)
-            )
-    return ()
+    """Return the runs of nodes that share a value at a coarser rank.
+
+    The finest rank of at most 12 values that are half as many as the nodes, so that they can be
+    read; else the coarsest that tells anything apart.
+    """
+    grouped = [tree.groups(tree.ranks[coarser], nodes) for coarser in range(index)]
+    useful = [groups for groups in grouped if 1 < len(groups.names) < len(nodes)]
+    if not useful:
+        return ()
+    legible = [g for g in useful if len(g.names) <= min(12, len(nodes) / 2)]
+    groups = legible[-1] if legible else useful[0]
+    codes = np.asarray(groups.codes)
+    starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+    stops = np.r_[starts[1:], len(codes)]
+    return tuple(
+        (groups.names[codes[a]], int(a), int(b)) for a, b in zip(starts, stops, strict=True)
+    )
