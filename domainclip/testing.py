@@ -263,26 +263,37 @@ def _unused(
     builtin = domain.builtin
     cases: dict[tuple[str, str], list[Traits]] = defaultdict(list)
     for sheet in builtin.sheets():
-        for seed in range(INDIVIDUALS if individual else 1):
-            traits = _all_traits(builtin, sheet, seed) if individual else sheet.traits
-            for item in traits.items():
-                cases[item].append(traits)
+        several: list[Traits] = [sheet.traits]
+        if individual:
+            several = [_all_traits(builtin, sheet, seed) for seed in range(INDIVIDUALS)]
+        for item, traits in {item: one for one in several for item in one.items()}.items():
+            cases[item].append(traits)  # one a label is enough
     values: dict[str, set[str]] = defaultdict(set)
     for name, value in cases:
         values[name].add(value)
-    for (name, value), several in cases.items():
+    for name, value in cases:
         others = sorted(values[name] - {value})
-        if others and not any(
-            _differs(render, traits, name, other) for traits in several for other in others
-        ):
-            yield f"{name} {value!r} is not told from {', '.join(map(repr, others))}"
+        swaps = [(traits, other) for other in others for traits in cases[name, value]]
+        swaps += [(traits, value) for other in others for traits in cases[name, other]]
+        alike = False
+        for traits, other in swaps:
+            differs = _differs(render, traits, name, other)
+            if differs:
+                break
+            alike = alike or differs is False
+        else:
+            if alike:
+                yield f"{name} {value!r} is not told from {', '.join(map(repr, others))}"
 
 
-def _differs(render: Callable[[Traits], object], traits: Traits, name: str, value: str) -> bool:
+def _differs(
+    render: Callable[[Traits], object], traits: Traits, name: str, value: str
+) -> bool | None:
+    """Return whether another value of one trait tells; None for a combination that no label has."""
     try:
         return render(traits) != render({**traits, name: value})
     except (KeyError, ValueError):
-        return False  # a combination that no label has
+        return None
 
 
 def _bad_texts(texts: tuple[str, ...], names: list[str]) -> str:

@@ -28,7 +28,8 @@ STOREYS = (
     ("captioning", "zoo"),
     ("model", "data", "texts", "plot"),
     ("knowledge", "endpoints"),
-    ("recipe", "domains"),
+    ("recipe",),
+    ("domains",),
     ("paths", "errors"),
 )
 STOREY = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
@@ -55,7 +56,8 @@ PLUG_MAY_IMPORT = {
     "yaml",
 }
 
-# Words of one field. They may stand in docstrings and comments, as examples, and nowhere else.
+# Words of one field. They may stand as examples, in docstrings, comments and command lines
+# (strings that begin with "domainclip "), and nowhere else.
 _WORDS = """
 biology biological biomedical butterfly butterflies species genus taxon taxa taxonomy taxonomic
 organism plankton plant bird insect linnaean medical medicine clinical patient patients radiology
@@ -175,6 +177,8 @@ def field_names(path: Path, source: str | None = None) -> list[str]:
     for token in tokenize.generate_tokens(lambda: next(lines, "")):
         if token.type not in kinds or token.start[0] in skip:
             continue
+        if token.string.lstrip("rbfRBF\"'").startswith("domainclip "):
+            continue
         told = words(token.string) & FIELD_WORDS
         told |= {p for p in FIELD_PHRASES if p in token.string.lower()}
         found += [f"{place}:{token.start[0]}: {word!r}" for word in sorted(told - allowed)]
@@ -277,6 +281,7 @@ def test_plug_imports_are_judged(source: str, fine: bool):
     [
         ('def f():\n    """A butterfly."""  # a species\n', 0),
         ('x = "biology"', 1),
+        ('x = "domainclip train --domain biology"', 0),
         ("remote_sensing = 1", 1),
         ("class SpeciesTree:\n    pass", 1),
         ('x = f"{y} of a blood type"; z = "remote sensing"', 2),
