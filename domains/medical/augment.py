@@ -1,0 +1,27 @@
+"""Training augmentation for medical pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def augment(size: int) -> Callable[..., Mapping[str, Any]]:
+    """Return a transform from uint8 pictures, a margin larger than `size`, to (size, size, 3).
+
+    It never flips: a flip moves the heart to the other side. Light and stain vary a little, as
+    between two scanners.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it calls the network at import
+    import albumentations as A
+    import cv2
+
+    return A.Compose(
+        [
+            A.Rotate(limit=15, border_mode=cv2.BORDER_REFLECT_101, p=0.5),
+            A.RandomResizedCrop((size, size), scale=(0.75, 1.0), ratio=(0.9, 1.1)),
+            A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5),
+            A.HueSaturationValue(8, 15, 0, p=0.3),
+        ]
+    )
