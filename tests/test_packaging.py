@@ -54,7 +54,6 @@ def wheel(sdist, tmp_path_factory) -> Path:
     return hatchling("wheel", sdist, tmp_path_factory.mktemp("wheel") / "dist")
 
 
-@pytest.mark.slow
 def test_the_sdist_is_complete(sdist):
     missing = {
         name
@@ -67,7 +66,6 @@ def test_the_sdist_is_complete(sdist):
         assert (sdist / name).is_file(), name
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if not n.endswith("/")}
     info = {n for n in names if n.startswith(f"domainclip-{domainclip.__version__}.dist-info/")}
@@ -126,7 +124,6 @@ def test_a_bare_checkout_works(checkout):
     assert min(checkout["labels"].values()) > 5
 
 
-@pytest.mark.slow
 def test_a_regular_install_works_beside_strays(wheel, checkout, tmp_path):
     place = tmp_path / "site-packages"
     zipfile.ZipFile(wheel).extractall(place)
@@ -141,7 +138,6 @@ def test_a_regular_install_works_beside_strays(wheel, checkout, tmp_path):
     assert same_but_place(installed, checkout)
 
 
-@pytest.mark.slow
 def test_an_editable_install_is_the_checkout(checkout, tmp_path):
     pytest.importorskip("hatchling")
     build = "import sys, hatchling.build as b; print(b.build_editable(sys.argv[1]))"
