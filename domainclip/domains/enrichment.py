@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .lineages import COMMON_COLUMNS, SYNONYMS_COLUMN, fold
+from .contract import COMMON, LabelKey
+from .names import fold
 
 if TYPE_CHECKING:
     from .labels import LabelTree
@@ -26,12 +28,12 @@ class Enriched(NamedTuple):
 def enrich_tree(own: LabelTree, other: LabelTree) -> Enriched:
     """Add the other tree's common names, synonyms and, to a flat tree, its ranks.
 
-    A label of a tree with several ranks matches the one node of the same formal name at the rank of the
-    same name whose lineage does not contradict its own; it keeps its lineage. A label of a flat tree
-    (one rank) matches the one node that its name means in any vocabulary and takes over that lineage,
-    unless two labels mean the same node. An unmatched one stands at the flat tree's rank if the other
-    has it, else at the finest, with nothing above. Own common names stay; case and "_" do not count.
-    A flat tree of which nothing matches is returned as it is.
+    A label of a tree with several ranks matches the one node of the same formal name at the rank of
+    the same name whose lineage does not contradict its own; it keeps its lineage. A label of a flat
+    tree (one rank) matches the one node that its name means in any vocabulary and takes over that
+    lineage, unless two labels mean the same node. An unmatched one stands at the flat tree's rank
+    if the other has it, else at the finest, with nothing above. Own common names stay; case and "_"
+    do not count. A flat tree of which nothing matches is returned as it is.
 
     Args:
         own: The user's tree.
@@ -42,32 +44,40 @@ def enrich_tree(own: LabelTree, other: LabelTree) -> Enriched:
     if not matches:
         return Enriched(own, 0, np.arange(len(own), dtype=np.int32))
     ranks = other.ranks if flat else own.ranks
-    columns: dict[str, list[str]] = {rank: [] for rank in ranks}
-    common: list[str] = []
+    gap = ranks.index(own.ranks[0]) if own.ranks[0] in ranks else len(ranks) - 1
+    keys: list[LabelKey] = []
+    common: list[str | None] = []
     synonyms: list[tuple[str, ...]] = []
     for node in range(len(own)):
         match = matches.get(node)
         key = own.key(node)
-        if flat and match is not None:
-            key = other.key(match)
-        elif flat:
-            gap = ranks.index(own.ranks[0]) if own.ranks[0] in ranks else len(ranks) - 1
-            key = ("",) * gap + key
-        for i, rank in enumerate(ranks):
-            columns[rank].append(key[i] if i < len(key) else "")
-        theirs = () if match is None else other.all_names(match)
-        shown = own.name(node, "common")
-        if shown is None and match is not None:
-            shown = other.name(match, "common")
-        common.append(shown or "")
-        told = {fold(key[-1]), fold(shown or "")}
-        more = {fold(n): n for n in reversed((*own.all_names(node), *theirs))}
-        synonyms.append(tuple(n for f, n in reversed(more.items()) if f not in told))
-    tree = type(own).from_columns(
-        {**columns, COMMON_COLUMNS[0]: common, SYNONYMS_COLUMN: synonyms},  # type: ignore[dict-item]
-        ranks,
-    )
-    return Enriched(tree, len(matches), tree.nodes_of(columns))
+        if flat:
+            key = other.key(match) if match is not None else ("",) * gap + key
+        keys.append(key)
+        shown, more = own.name(node, COMMON), own.all_names(node)
+        if match is not None:
+            shown = shown or other.name(match, COMMON)
+            more += other.all_names(match)
+        common.append(shown)
+        synonyms.append(_different(more, key[-1], shown or ""))
+    rows = len(keys)
+    if flat:  # the ancestors that came along bring their names
+        above = np.unique(other.ancestors[list(matches.values())])
+        for node in above[above >= 0].tolist():
+            keys.append(other.key(node))
+            common.append(other.name(node, COMMON))
+            synonyms.append(other.synonyms(node))
+    columns = {r: [k[i] if i < len(k) else "" for k in keys] for i, r in enumerate(ranks)}
+    tree = type(own).from_columns(columns, ranks, common=common, synonyms=synonyms)
+    return Enriched(tree, len(matches), tree.nodes_of(columns)[:rows])
+
+
+def _different(names: Iterable[str], *known: str) -> tuple[str, ...]:
+    """Return one spelling of each name that is not known."""
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(fold(name), name)
+    return tuple(name for folded, name in found.items() if folded not in set(map(fold, known)))
 
 
 def _match_flat(own: LabelTree, other: LabelTree) -> dict[int, int]:

@@ -30,7 +30,7 @@ class Groups:
         return len(self.names)
 
 
-def group_nodes(tree: LabelTree, number: int, nodes: NDArray[np.int32]) -> Groups:
+def group_nodes(tree: LabelTree, number: int, nodes: NDArray[np.int64]) -> Groups:
     """Group nodes by their ancestor at rank `number`, or by their nearest one above it.
 
     Args:

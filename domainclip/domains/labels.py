@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from domainclip.errors import LabelError, suggest
 
 from .contract import COMMON, FORMAL, LabelKey
+from .darwin_core import RANKS, read_darwin_core
 from .enrichment import Enriched, enrich_tree
 from .groups import Groups, group_nodes
 from .lineages import (
     COMMON_COLUMNS,
-    SEPARATOR,
     SYNONYMS_COLUMN,
-    Coded,
+    Nodes,
     Origin,
-    clean,
-    code_columns,
-    code_lineages,
-    fold,
-    pair,
-    split_synonyms,
+    build_nodes,
+    match_lineages,
 )
+from .names import SEPARATOR, NameIndex, clean, fold
 from .readers import read_nested, read_table, write_table
 
 __all__ = ["Enriched", "Groups", "LabelTree"]
@@ -42,42 +39,36 @@ SUGGEST_AMONG = 20_000
 class LabelTree:
     """Labels at fixed ranks, coarsest first; a label is told by its full lineage.
 
-    Nodes are numbered rank by rank, parents before children, and in order of first appearance within a
-    rank. Build one with `from_columns`, `from_csv`, `from_yaml` or `from_darwin_core`.
+    Nodes are numbered rank by rank, parents before children, and in order of first appearance
+    within a rank. Build one with `from_columns`, `from_csv`, `from_yaml` or `from_darwin_core`.
 
     Attributes:
         ranks: Names of the ranks, coarsest first.
         names: Formal name of each node, shape (n_nodes,).
         parent: Nearest present ancestor of each node, shape (n_nodes,); -1 for a root.
         rank: Index into `ranks` of each node, shape (n_nodes,).
-        ancestors: Ancestor of each node at each rank, shape (n_nodes, n_ranks); the node itself at its
-            own rank, -1 where a rank is missing.
+        ancestors: Ancestor of each node at each rank, shape (n_nodes, n_ranks); the node itself at
+            its own rank, -1 where a rank is missing.
         depth: Present nodes from root to node, shape (n_nodes,); 1 for a root.
         leaves: Nodes without children, shape (n_leaves,).
     """
 
-    def __init__(
-        self,
-        ranks: Sequence[str],
-        coded: Coded,
-        common: NDArray[np.object_],
-        synonyms: Mapping[int, tuple[str, ...]],
-    ) -> None:
+    def __init__(self, ranks: Sequence[str], nodes: Nodes) -> None:
         self.ranks = tuple(ranks)
-        self.names = coded.names
-        self.parent = coded.parent
-        self.rank = coded.rank
-        self._common = common
-        self._synonyms = dict(synonyms)
+        self.names = nodes.names
+        self.parent = nodes.parent
+        self.rank = nodes.rank
+        self._common = nodes.common
+        self._synonyms = nodes.synonyms
         n = len(self.names)
         self.ancestors = np.full((n, len(self.ranks)), -1, dtype=np.int32)
         self.depth = np.ones(n, dtype=np.int8)
         for number in range(len(self.ranks)):
-            nodes = np.flatnonzero(self.rank == number)
-            below = nodes[self.parent[nodes] >= 0]
+            here = np.flatnonzero(self.rank == number)
+            below = here[self.parent[here] >= 0]
             self.ancestors[below] = self.ancestors[self.parent[below]]
             self.depth[below] = self.depth[self.parent[below]] + 1
-            self.ancestors[nodes, number] = nodes
+            self.ancestors[here, number] = here
         is_leaf = np.ones(n, dtype=bool)
         is_leaf[self.parent[self.parent >= 0]] = False
         self.leaves = np.flatnonzero(is_leaf).astype(np.int32)
@@ -97,17 +88,18 @@ class LabelTree:
         """Build a tree from one column of names a rank; a row's last name is its label.
 
         Args:
-            columns: Names by column. Missing names are "" or None; a rank without a column is missing
-                in all rows; columns that are no rank are left alone.
+            columns: Names by column. Missing names are "" or None; a rank without a column is
+                missing in all rows; columns that are no rank are left alone.
             ranks: Ranks, coarsest first; None for all columns but those of other names.
-            common: Common name of each row's label; None for the column "common" or "common_name". Of
-                several for one label the first is kept.
-            synonyms: More names of each row's label, a sequence or text separated by "|"; None for the
-                column "synonyms".
+            common: Common name of each row's label; None for the column "common" or "common_name".
+                Of several for one label the first is kept.
+            synonyms: More names of each row's label, a sequence or text separated by "|"; None for
+                the column "synonyms".
             unique: Refuse a label that two rows have, as in a list of labels.
 
         Raises:
-            LabelError: If there are no rows, a row has no name, or `unique` is broken; it names the rows.
+            LabelError: If there are no rows, a row has no name (rows are named, counted from 0), or
+                `unique` is broken.
         """
         return cls._build(columns, ranks, common, synonyms, unique, Origin())
 
@@ -132,18 +124,14 @@ class LabelTree:
         return cls._build(read_nested(source, ranks), ranks, None, None, True, origin)
 
     @classmethod
-    def from_darwin_core(
-        cls, columns: Mapping[str, Sequence[str | None]], *, unique: bool = False
-    ) -> LabelTree:
-        """Build a tree from Darwin Core terms: rank columns, or ids with parents.
+    def from_darwin_core(cls, columns: Mapping[str, Sequence[str | None]]) -> LabelTree:
+        """Build a tree from Darwin Core terms: one column a rank, or ids and the ids of parents.
 
         Raises:
-            LabelError: If ids repeat, parents are unknown or go round in a circle, or a rank lies above
-                a coarser one; it names the rows.
+            LabelError: If ids repeat, parents are unknown or go round in a circle, or a finer rank
+                lies above a coarser one; it names the rows.
         """
-        from .darwin_core import RANKS, read_darwin_core
-
-        return cls._build(read_darwin_core(columns), RANKS, None, None, unique, Origin())
+        return cls._build(read_darwin_core(columns), RANKS, None, None, False, Origin())
 
     @classmethod
     def _build(
@@ -159,30 +147,13 @@ class LabelTree:
         if ranks is None:
             ranks = [name for name in columns if name not in (other, SYNONYMS_COLUMN)]
         _check_ranks(ranks)
-        coded = code_lineages(code_columns(columns, ranks))
-        if not len(coded.rows):
-            raise LabelError(f"{origin.source or 'the table'} has no labels")
-        if (coded.rows < 0).any():
-            rows = np.flatnonzero(coded.rows < 0).tolist()
-            raise LabelError(
-                f"{origin.say(rows)}: no name at any of the ranks {', '.join(ranks)}",
-                "give them a label, or leave them out",
-            )
-        if unique:
-            _check_unique(coded, origin)
-        names = np.full(len(coded.names), None, dtype=object)
-        if common is None and other is not None and other not in ranks:
+        if common is None and other is not None:
             common = columns[other]
-        for node, name in _per_row(coded, common, "common"):
-            if names[node] is None and (text := clean(name)):
-                names[node] = text
-        more: defaultdict[int, dict[str, None]] = defaultdict(dict)
-        if synonyms is None and SYNONYMS_COLUMN not in ranks:
+        if synonyms is None:
             synonyms = columns.get(SYNONYMS_COLUMN)
-        for node, cell in _per_row(coded, synonyms, SYNONYMS_COLUMN):
-            if cell:
-                more[node].update(dict.fromkeys(split_synonyms(cell)))
-        return cls(ranks, coded, names, {n: tuple(s) for n, s in more.items() if s})
+        return cls(
+            ranks, build_nodes(columns, ranks, common, synonyms, unique=unique, origin=origin)
+        )
 
     def __len__(self) -> int:
         return len(self.names)
@@ -192,6 +163,7 @@ class LabelTree:
 
     def key(self, node: int) -> LabelKey:
         """Return the lineage of a node, "" where a rank is missing."""
+        self._ids(node)
         line = self.ancestors[node, : self.rank[node] + 1].tolist()
         return tuple(self.names[a] if a >= 0 else "" for a in line)
 
@@ -207,6 +179,7 @@ class LabelTree:
         """
         if vocabulary not in (FORMAL, COMMON):
             raise LabelError(f"no vocabulary {vocabulary!r}", f"there are {FORMAL} and {COMMON}")
+        self._ids(node)
         name: str | None = (self.names if vocabulary == FORMAL else self._common)[node]
         return name
 
@@ -237,35 +210,12 @@ class LabelTree:
         return node
 
     def nodes_of(self, columns: Mapping[str, Sequence[str | None]]) -> NDArray[np.int32]:
-        """Return the node of each row, shape (n_rows,); -1 for a row whose lineage is not in the tree.
+        """Return the node of each row, shape (n_rows,); -1 where the lineage is not in the tree.
 
         Args:
             columns: One column of names a rank, as for `from_columns`.
         """
-        coded = code_columns(columns, self.ranks)
-        found = np.full(next(len(c[0]) for c in coded if c), -1, dtype=np.int32)
-        lost = np.zeros(len(found), dtype=bool)
-        for number, column in enumerate(coded):
-            if column is None:
-                continue
-            codes, names = column
-            numbers = {name: i for i, name in enumerate(names)}
-            nodes = np.flatnonzero(self.rank == number)
-            own = np.fromiter((numbers.get(n, -1) for n in self.names[nodes]), np.int32, len(nodes))
-            nodes, own = nodes[own >= 0], own[own >= 0]
-            pairs = pair(self.parent[nodes], own, len(names))
-            order = np.argsort(pairs)
-            pairs, nodes = pairs[order], nodes[order]
-            rows = np.flatnonzero(codes >= 0)
-            wanted = pair(found[rows], codes[rows], len(names))
-            at = np.searchsorted(pairs, wanted)
-            hit = np.zeros(len(rows), dtype=bool)
-            inside = at < len(pairs)
-            hit[inside] = pairs[at[inside]] == wanted[inside]
-            found[rows[hit]] = nodes[at[hit]]
-            lost[rows[~hit]] = True
-        found[lost] = -1
-        return found
+        return match_lineages(columns, self.ranks, self.names, self.parent, self.rank)
 
     def find(self, name: str) -> tuple[int, ...]:
         """Return the nodes that a name means, in any vocabulary; case and "_" do not count."""
@@ -302,7 +252,7 @@ class LabelTree:
             a: Node ids.
             b: Node ids that broadcast with `a`.
         """
-        one, other = np.broadcast_arrays(np.asarray(a, np.int64), np.asarray(b, np.int64))
+        one, other = np.broadcast_arrays(self._ids(a), self._ids(b))
         lowest = np.full(one.shape, -1, dtype=np.int32)
         for column in self.ancestors.T:
             here = column[one]
@@ -324,8 +274,8 @@ class LabelTree:
     def groups(self, rank: str, nodes: ArrayLike) -> Groups:
         """Group nodes by their ancestor at a rank.
 
-        A node that has none there falls into a bucket with those under the same nearest ancestor above
-        that rank: "no family, under Coleoptera".
+        A node that has none there falls into a bucket with those under the same nearest ancestor
+        above that rank: "no family, under Coleoptera".
 
         Args:
             rank: One of `ranks`.
@@ -337,12 +287,7 @@ class LabelTree:
         if rank not in self.ranks:
             hint = suggest(rank, self.ranks) or f"there are {', '.join(self.ranks)}"
             raise LabelError(f"no rank {rank!r}", hint)
-        ids = np.asarray(nodes, dtype=np.int32).reshape(-1)
-        if ids.size and not (0 <= ids.min() and ids.max() < len(self)):
-            raise LabelError(
-                f"there are nodes 0 to {len(self) - 1}, not {ids.min()} or {ids.max()}"
-            )
-        return group_nodes(self, self.ranks.index(rank), ids)
+        return group_nodes(self, self.ranks.index(rank), self._ids(nodes).reshape(-1))
 
     def enrich(self, other: LabelTree) -> Enriched:
         """Return this tree with the other's names, and a flat one with the other's ranks.
@@ -359,7 +304,7 @@ class LabelTree:
             text = json.dumps((*own, sorted(self.synonyms(node))))
             above = parts[parent] if parent >= 0 else b""
             parts.append(hashlib.sha256(above + text.encode()).digest())
-        total = hashlib.sha256(json.dumps(self.ranks).encode())
+        total = hashlib.sha256(json.dumps(list(self.ranks)).encode())
         for part in sorted(parts):
             total.update(part)
         return total.hexdigest()
@@ -379,24 +324,30 @@ class LabelTree:
         write_table(path, self.to_columns())
 
     @cached_property
-    def _by_name(self) -> _HashIndex:
+    def _by_name(self) -> NameIndex:
         nodes, hashes = [], []
         for node in range(len(self)):
             for name in self.all_names(node):
                 nodes.append(node)
                 hashes.append(hash(fold(name)))
-        return _HashIndex(hashes, nodes)
+        return NameIndex(hashes, nodes)
 
     @cached_property
-    def _by_lineage(self) -> _HashIndex:
+    def _by_lineage(self) -> NameIndex:
         told = zip(self.parent.tolist(), self.rank.tolist(), self.names, strict=True)
-        return _HashIndex(map(hash, told), range(len(self)))
+        return NameIndex(map(hash, told), range(len(self)))
 
     @cached_property
     def _children(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         order = np.argsort(self.parent, kind="stable").astype(np.int32)
-        start = np.searchsorted(self.parent[order], np.arange(-1, len(self) + 1))
-        return order, np.concatenate([start[:1] * 0, start[1:]])
+        return order, np.searchsorted(self.parent[order], np.arange(-1, len(self) + 1))
+
+    def _ids(self, nodes: ArrayLike) -> NDArray[np.int64]:
+        """Return node ids, none of which is the -1 that means "no node"."""
+        ids = np.asarray(nodes, dtype=np.int64)
+        if ids.size and not (ids.min() >= 0 and ids.max() < len(self)):
+            raise LabelError(f"node {ids.min()} or {ids.max()} is not in 0 to {len(self) - 1}")
+        return ids
 
     def _child(self, parent: int, number: int, name: str) -> int:
         for node in self._by_lineage.get(hash((parent, number, name))):
@@ -421,47 +372,13 @@ class LabelTree:
         )
 
 
-class _HashIndex:
-    """Nodes by hash, in two arrays: a twentieth of the memory of a dict of strings."""
-
-    def __init__(self, hashes: Iterable[int], nodes: Iterable[int]) -> None:
-        values = np.fromiter(hashes, dtype=np.int64)
-        order = np.argsort(values, kind="stable")
-        self._hashes = values[order]
-        self._nodes = np.fromiter(nodes, dtype=np.int32)[order]
-
-    def get(self, value: int) -> list[int]:
-        """Return the nodes with a hash, once each and in order; others may share it."""
-        low = np.searchsorted(self._hashes, value, side="left")
-        high = np.searchsorted(self._hashes, value, side="right")
-        found: list[int] = self._nodes[low:high].tolist()
-        return sorted(set(found))
-
-
 def _check_ranks(ranks: Sequence[str]) -> None:
-    bad = [r for r in ranks if not isinstance(r, str) or r != r.strip() or not r]
-    bad += [r for r in ranks if isinstance(r, str) and set(r) & set(',;\t\r\n"')]
-    if bad or not ranks or len(set(ranks)) < len(ranks) or len(ranks) > 100:
+    reserved = {*COMMON_COLUMNS, SYNONYMS_COLUMN}
+    bad = isinstance(ranks, str) or not ranks or len(set(ranks)) < len(ranks) or len(ranks) > 100
+    if bad or any(
+        r != clean(r) or not r or r in reserved or set(r) & set(',;\t\r\n"') for r in ranks
+    ):
         raise LabelError(
-            f"ranks have to be different names without separators: {list(ranks)}",
-            "name them coarsest first",
+            f"ranks have to be a list of different names without separators, not {ranks!r}",
+            f"name them coarsest first; {', '.join(sorted(reserved))} are no ranks",
         )
-
-
-def _check_unique(coded: Coded, origin: Origin) -> None:
-    counts = np.bincount(coded.rows, minlength=len(coded.names))
-    if (counts > 1).any():
-        twice = np.flatnonzero(counts > 1)
-        rows = np.flatnonzero(np.isin(coded.rows, twice)).tolist()
-        names = ", ".join(repr(name) for name in coded.names[twice[:5]])
-        raise LabelError(
-            f"{origin.say(rows)}: a label more than once: {names}", "keep one row of each"
-        )
-
-
-def _per_row(coded: Coded, values: Sequence[Any] | None, what: str) -> Iterable[tuple[int, Any]]:
-    if values is None:
-        return ()
-    if len(values) != len(coded.rows):
-        raise LabelError(f"{len(values)} {what} names for {len(coded.rows)} rows")
-    return zip(coded.rows.tolist(), values, strict=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from numpy.typing import NDArray
 
 from domainclip.errors import LabelError
 
+from .names import clean, split_synonyms
+
 Codes: TypeAlias = NDArray[np.int32]
 Names: TypeAlias = NDArray[np.object_]
 
 COMMON_COLUMNS = ("common", "common_name")
 """Columns that hold a row's common name, the first one present."""
 SYNONYMS_COLUMN = "synonyms"
-SEPARATOR = "|"
-"""Between the synonyms of one label in one cell."""
 NAMED_ROWS = 10
 """Rows that an error names before it only counts them."""
 
@@ -45,47 +44,64 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Coded:
-    """Nodes of a tree and the node of each row, as `LabelTree` keeps them."""
+class Nodes:
+    """Nodes of a tree as `LabelTree` keeps them, rank by rank, parents before children."""
 
     names: Names
     parent: Codes
     rank: NDArray[np.int8]
-    rows: Codes
-    """Shape (n_rows,): the node that each row is labelled with, -1 for a row without any name."""
+    common: Names
+    """Shape (n_nodes,): None for a node without a common name."""
+    synonyms: Mapping[int, tuple[str, ...]]
 
 
-def clean(value: Any) -> str:
-    """Return a name without outer blanks, in Unicode NFC; "" where it is missing.
+def build_nodes(
+    columns: Mapping[str, Sequence[Any]],
+    ranks: Sequence[str],
+    common: Sequence[Any] | None,
+    synonyms: Sequence[Any] | None,
+    *,
+    unique: bool,
+    origin: Origin,
+) -> Nodes:
+    """Build the nodes of a tree from one column of names a rank; see `LabelTree.from_columns`.
 
     Raises:
-        LabelError: If it is neither text nor a whole number.
+        LabelError: If there are no rows, a row has no name, or `unique` is broken.
     """
-    if isinstance(value, str):
-        text = value.strip()
-        return text if text.isascii() else unicodedata.normalize("NFC", text).strip()
-    if value is None or value != value:  # a NaN is what other libraries put for a missing cell
-        return ""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return str(value)
-    raise LabelError(
-        f"the name {value!r} is a {type(value).__name__}, not text",
-        "read the table with its names as text, so that 007 stays 007",
-    )
+    names, parent, rank, rows = code_lineages(code_columns(columns, ranks))
+    if not len(rows):
+        raise LabelError(f"{origin.source or 'the table'} has no labels")
+    if len(nameless := np.flatnonzero(rows < 0)):
+        raise LabelError(
+            f"{origin.say(nameless)}: no name at any of the ranks {', '.join(ranks)}",
+            "give them a label, or leave them out",
+        )
+    counts = np.bincount(rows, minlength=len(names))
+    if unique and (counts > 1).any():
+        twice = np.flatnonzero(counts > 1)
+        raise LabelError(
+            f"{origin.say(np.flatnonzero(np.isin(rows, twice)))}: labels that occur more than "
+            f"once: {', '.join(repr(name) for name in names[twice[:NAMED_ROWS]])}",
+            "keep one row of each",
+        )
+    shown = np.full(len(names), None, dtype=object)
+    for node, cell in _per_row(rows, common):
+        if shown[node] is None and (name := clean(cell)):
+            shown[node] = name
+    more: defaultdict[int, dict[str, None]] = defaultdict(dict)
+    for node, cell in _per_row(rows, synonyms):
+        if found := split_synonyms(cell):
+            more[node].update(dict.fromkeys(found))
+    return Nodes(names, parent, rank, shown, {node: tuple(found) for node, found in more.items()})
 
 
-def fold(name: str) -> str:
-    """Return what two spellings of a name share: case and underscores do not count."""
-    return " ".join(unicodedata.normalize("NFC", name.replace("_", " ").casefold()).split())
-
-
-def split_synonyms(cell: str | Iterable[str] | None) -> tuple[str, ...]:
-    """Return the different names of one cell: text separated by "|", or a sequence of names."""
-    if cell is None or (isinstance(cell, float) and cell != cell):
+def _per_row(rows: Codes, values: Sequence[Any] | None) -> Iterable[tuple[int, Any]]:
+    if values is None:
         return ()
-    parts = [cell] if isinstance(cell, str) else [clean(part) for part in cell]
-    names = (clean(name) for part in parts for name in part.split(SEPARATOR))
-    return tuple(dict.fromkeys(name for name in names if name))
+    if len(values) != len(rows):
+        raise LabelError(f"{len(values)} common names or synonyms for {len(rows)} rows")
+    return zip(rows.tolist(), values, strict=True)
 
 
 def code_column(column: Iterable[Any]) -> tuple[Codes, Names]:
@@ -125,13 +141,18 @@ def code_columns(
     return [code_column(columns[rank]) if rank in columns else None for rank in ranks]
 
 
-def code_lineages(coded: Sequence[tuple[Codes, Names] | None]) -> Coded:
+def code_lineages(
+    coded: Sequence[tuple[Codes, Names] | None],
+) -> tuple[Names, Codes, NDArray[np.int8], Codes]:
     """Number the different lineages of all rows: coarsest rank first, then by first appearance.
 
-    A node is told by its nearest present ancestor, its rank and its name, which is its full lineage.
+    A node is told by its nearest present ancestor, its rank and its name: its full lineage.
 
     Args:
         coded: Codes of shape (n_rows,) and names of each rank, as `code_columns` returns them.
+
+    Returns:
+        Name, parent and rank of each node, and the node of each row: -1 for a row without any name.
     """
     n_rows = next(len(column[0]) for column in coded if column)
     current = np.full(n_rows, -1, dtype=np.int32)
@@ -145,7 +166,7 @@ def code_lineages(coded: Sequence[tuple[Codes, Names] | None]) -> Coded:
         codes, known = column
         rows = np.flatnonzero(codes >= 0)
         _, first, inverse = np.unique(
-            pair(current[rows], codes[rows], len(known)), return_index=True, return_inverse=True
+            _pair(current[rows], codes[rows], len(known)), return_index=True, return_inverse=True
         )
         order = np.argsort(first)
         position = np.empty(len(order), dtype=np.int32)
@@ -156,9 +177,49 @@ def code_lineages(coded: Sequence[tuple[Codes, Names] | None]) -> Coded:
         ranks.append(np.full(len(heads), number, dtype=np.int8))
         current[rows] = position[inverse]
         count += len(order)
-    return Coded(np.concatenate(names), np.concatenate(parents), np.concatenate(ranks), current)
+    return np.concatenate(names), np.concatenate(parents), np.concatenate(ranks), current
 
 
-def pair(parents: Codes, codes: Codes, n_codes: int) -> NDArray[np.int64]:
+def match_lineages(
+    columns: Mapping[str, Sequence[Any]],
+    ranks: Sequence[str],
+    names: Names,
+    parent: Codes,
+    rank: NDArray[np.int8],
+) -> Codes:
+    """Return the node of each row, shape (n_rows,); -1 where no node has its lineage.
+
+    Args:
+        columns: One column of names a rank.
+        ranks: Ranks, coarsest first.
+        names: Name of each node.
+        parent: Parent of each node.
+        rank: Rank of each node.
+    """
+    coded = code_columns(columns, ranks)
+    found = np.full(next(len(column[0]) for column in coded if column), -1, dtype=np.int32)
+    lost = np.zeros(len(found), dtype=bool)
+    for number, column in enumerate(coded):
+        if column is None:
+            continue
+        codes, known = column
+        numbers = {name: i for i, name in enumerate(known)}
+        nodes = np.flatnonzero(rank == number)
+        own = np.fromiter((numbers.get(name, -1) for name in names[nodes]), np.int32, len(nodes))
+        nodes, own = nodes[own >= 0], own[own >= 0]
+        pairs = _pair(parent[nodes], own, len(known))
+        order = np.argsort(pairs)
+        rows = np.flatnonzero(codes >= 0)
+        wanted = _pair(found[rows], codes[rows], len(known))
+        at = np.searchsorted(pairs, wanted, sorter=order)
+        hit = at < len(pairs)
+        hit[hit] = pairs[order[at[hit]]] == wanted[hit]
+        found[rows[hit]] = nodes[order[at[hit]]]
+        lost[rows[~hit]] = True
+    found[lost] = -1
+    return found
+
+
+def _pair(parents: Codes, codes: Codes, n_codes: int) -> NDArray[np.int64]:
     """Return one number for each (parent node or -1, name code)."""
     return (parents.astype(np.int64) + 1) * max(n_codes, 1) + codes

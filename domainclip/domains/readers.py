@@ -9,7 +9,8 @@ from typing import Any
 
 from domainclip.errors import LabelError, UsageError
 
-from .lineages import COMMON_COLUMNS, SYNONYMS_COLUMN, Origin, clean
+from .lineages import COMMON_COLUMNS, SYNONYMS_COLUMN, Origin
+from .names import clean
 
 COMMON_KEY, SYNONYMS_KEY = "_common", "_synonyms"
 """Keys of a nested label that hold its other names."""
@@ -18,8 +19,8 @@ COMMON_KEY, SYNONYMS_KEY = "_common", "_synonyms"
 def read_table(path: str | Path) -> dict[str, list[str]]:
     """Read a CSV or TSV file as columns of text; nothing is taken for a number or for missing.
 
-    The separator is the one of comma, tab and semicolon that the header has most of. Equal texts of a
-    column share memory.
+    The separator is the one of comma, tab and semicolon that the header has most of. Equal texts
+    of a column share memory. Blank lines at the end are left out.
 
     Raises:
         UsageError: If there is no such file.
@@ -66,15 +67,9 @@ def _columns(
             f"{origin.say(long)}: more cells than the header's {len(header)}",
             "a name with the separator in it needs quotation marks",
         )
-    empty = columns and [not any(cells) for cells in zip(*columns, strict=True)]
-    if empty and any(empty):  # blank lines, kept until here so that rows can be counted
-        blank = [i for i, cells in enumerate(empty) if cells]
-        tail = len(empty)
-        while tail and empty[tail - 1]:
-            tail -= 1
-        if blank[0] < tail:
-            raise LabelError(f"{origin.say(b for b in blank if b < tail)}: empty", "delete them")
-        columns = [column[:tail] for column in columns]
+    while columns[0] and not any(column[-1] for column in columns):
+        for column in columns:
+            column.pop()
     return dict(zip(header, columns, strict=True))
 
 
@@ -94,8 +89,8 @@ def read_nested(source: str | Path | Mapping[str, Any], ranks: Sequence[str]) ->
 
     Raises:
         UsageError: If there is no such file.
-        LabelError: If a label occurs twice under one parent, lies deeper than there are ranks, or is
-            neither a name, a list nor a mapping.
+        LabelError: If a label occurs twice under one parent, lies deeper than there are ranks, or
+            is neither a name, a list nor a mapping.
     """
     where = ""
     tree: Any = source
@@ -138,11 +133,13 @@ def read_nested(source: str | Path | Mapping[str, Any], ranks: Sequence[str]) ->
                 raise fail(f"a list without a name: {key!r}", lineage)
             name = clean(key)
             names = below if isinstance(below, Mapping) else {}
+            if not name and not below:
+                raise fail("a label without a name", lineage)
             if name:
                 add((*lineage, name), names.get(COMMON_KEY), names.get(SYNONYMS_KEY))
             elif COMMON_KEY in names or SYNONYMS_KEY in names:
                 raise fail("a skipped rank has names", (*lineage, name))
-            if below is not None and below != "":
+            if below:
                 walk(below, (*lineage, name))
 
     walk(tree, ())

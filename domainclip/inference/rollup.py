@@ -12,8 +12,8 @@ def roll_up(scores: Tensor, groups: Groups) -> Tensor:
     """Sum scores over the groups of a rank; probabilities that sum to one still do.
 
     Args:
-        scores: Scores of shape (..., n), one for each node that was grouped; half precision is summed
-            and returned in single precision.
+        scores: Scores of shape (..., n), one for each node that was grouped; half precision is
+            summed and returned in single precision.
         groups: Groups of those n nodes.
 
     Returns:
