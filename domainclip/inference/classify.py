@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from domainclip.data.images import UnreadableImage, read_image
+from domainclip.data.images import UnreadableImage, read_image, square
 from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import Groups, LabelTree
 from domainclip.domains.registry import get_domain
@@ -239,11 +239,7 @@ class ZeroShotClassifier:
         reader = get_domain(card["domain"]).read_image if "domain" in card else None
 
         def read(image: Picture) -> Tensor:
-            picture = image if isinstance(image, Image.Image) else None
-            if isinstance(image, np.ndarray):
-                picture = Image.fromarray(image)
-            if picture is None:
-                picture = read_image(image, domain_reader=reader)
+            picture = read_image(image, domain_reader=reader, side=network.preprocess.size)
             return prepare(picture, network.preprocess)
 
         source = iter([images] if _is_one(images) else images)
@@ -268,7 +264,7 @@ class ZeroShotClassifier:
                     yield kept, torch.stack(pixels)
 
     def _note(self, image: Any, error: UnreadableImage) -> None:
-        self.unreadable_.append((str(image), error.message))
+        self.unreadable_.append((str(image), error.reason))
 
     def _load(self) -> tuple[DomainClip, dict[str, Any]]:
         if self._network is None:
@@ -293,20 +289,13 @@ class ZeroShotClassifier:
 
 
 def prepare(image: Image.Image, preprocess: Preprocess) -> Tensor:
-    """Return the image tower's input for a picture, shape (3, size, size), normalised.
+    """Return the image tower's input for an RGB picture, shape (3, size, size), normalised.
 
     The shortest side becomes `preprocess.size`, then the centre is cut out: the scale at which the
     model was tested.
     """
-    size, (width, height) = preprocess.size, image.size
-    # Only the part that is kept is resized, so that a strip of 1 by 30,000 pixels costs no memory.
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    resample = Image.Resampling[preprocess.interpolation.upper()]
-    square = image.convert("RGB").resize(
-        (size, size), resample, box=(left, top, left + side, top + side)
-    )
-    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
+    pixels = torch.from_numpy(square(image, preprocess.size).copy())
+    pixels = pixels.permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(v)[:, None, None] for v in (preprocess.mean, preprocess.std))
     return (pixels - mean) / std
 
