@@ -40,7 +40,7 @@ def captions(traits: Traits, rng: np.random.Generator) -> tuple[str, ...]:
     said = [_reference(traits)]
     wanted = int(rng.integers(3, 6))
     while len(said) < wanted:
-        some = sorted(rng.choice(len(facts), int(rng.integers(1, 4)), replace=False).tolist())
+        some = sorted(rng.choice(len(facts), int(rng.integers(2, 4)), replace=False).tolist())
         look = (_look(traits), traits["size"], traits["outline"])[int(rng.integers(3))]
         tail = tails[int(rng.integers(len(tails)))] if rng.random() < 0.4 else ""
         text = _say(FRAMES[int(rng.integers(len(FRAMES)))], look, [facts[i] for i in some], tail)

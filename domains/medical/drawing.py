@@ -181,14 +181,14 @@ def _draw_vacuoles(
 def _draw_neighbours(
     canvas: Canvas, middle: Points, reach: float, crowded: bool, rng: np.random.Generator
 ) -> None:
-    """Draw plain red cells around the cell, none of them under it."""
+    """Draw plain red cells around the cell, at most their rims under it."""
     side = len(canvas)
     wanted = int(rng.integers(8, 13)) if crowded else int(rng.integers(2, 5))
-    apart = side * (0.3 if crowded else 0.42)
+    apart = side * (0.27 if crowded else 0.42)
     radii = side * rng.uniform(0.18, 0.215, 60)
     places: list[Points] = []
     for place, radius in zip(side * rng.uniform(-0.12, 1.12, (60, 2)), radii, strict=True):
-        clear = np.hypot(*(place - middle)) > reach + 0.96 * radius
+        clear = np.hypot(*(place - middle)) > reach + 0.85 * radius
         if clear and all(np.hypot(*(place - other)) > apart for other in places):
             places.append(place)
             _draw_red_cell(canvas, place, radius, rng)
