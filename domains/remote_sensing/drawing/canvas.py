@@ -125,11 +125,10 @@ class Canvas:
         edges = (boxes + np.roll(boxes, 1, axis=1)) / 2
         probes = np.concatenate([boxes, edges, boxes.mean(axis=1, keepdims=True)], axis=1)
         at = self.to_pixels(probes).astype(int)
-        inside = ((at >= 0) & (at < self.side)).all(axis=2)
+        inside: NDArray[np.bool_] = ((at >= 0) & (at < self.side)).all(axis=2)
         at = at.clip(0, self.side - 1)
-        good: NDArray[np.bool_] = ((self.use[at[..., 1], at[..., 0]] == wanted) | ~inside).all(
-            axis=1
-        ) & inside.any(axis=1)
+        fits = (self.use[at[..., 1], at[..., 0]] == wanted) | ~inside
+        good: NDArray[np.bool_] = fits.all(axis=1) & inside.any(axis=1)
         return good
 
     def pick(self, colours: tuple[Colour, ...], spread: float = 10.0) -> Colour:

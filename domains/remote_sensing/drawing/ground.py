@@ -27,7 +27,7 @@ ACCENTS: dict[str, Colour] = {
 """The second colour of a cover's parcels and bands."""
 
 Texture = Callable[[np.random.Generator, Floats, Floats, float], tuple[Floats, Floats | None]]
-"""Takes the tile's frame (u along, v across) and the zoom; returns relief and the accent's share."""
+"""From the tile's frame (u along, v across) and the zoom to the relief and the accent's share."""
 
 
 def paint_ground(
