@@ -17,7 +17,7 @@ def augment(size: int) -> Callable[..., Mapping[str, Any]]:
     import albumentations as A
     import cv2
 
-    return A.Compose(
+    transform: Callable[..., Mapping[str, Any]] = A.Compose(
         [
             A.Rotate(limit=15, border_mode=cv2.BORDER_REFLECT_101, p=0.5),
             A.RandomResizedCrop((size, size), scale=(0.75, 1.0), ratio=(0.9, 1.1)),
@@ -25,3 +25,4 @@ def augment(size: int) -> Callable[..., Mapping[str, Any]]:
             A.HueSaturationValue(8, 15, 0, p=0.3),
         ]
     )
+    return transform

@@ -6,6 +6,8 @@ the wanted side and is reduced at the end.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -242,14 +244,14 @@ def _develop(
     light = 1 + across * ramp[None, :] + down * ramp[:, None]
     noise = rng.standard_normal((size, size), dtype=np.float32) * np.float32(rng.uniform(1, 5))
     lit = picture * light[..., None] + noise[..., None]
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
 
 def _fixed(points: Points) -> NDArray[np.int32]:
     return np.rint(points * (1 << SHIFT)).astype(np.int32)
 
 
-def _disc(canvas: Canvas, middle: Points, radius: float, colour: object) -> None:
+def _disc(canvas: Canvas, middle: Points, radius: float, colour: float | Sequence[float]) -> None:
     x, y = np.rint(middle * (1 << SHIFT)).astype(int).tolist()
     cv2.circle(canvas, (x, y), max(1, round(radius * (1 << SHIFT))), colour, -1, cv2.LINE_8, SHIFT)
 
