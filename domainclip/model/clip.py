@@ -1,7 +1,7 @@
 """A CLIP of open_clip's two towers, with projection heads of its own on the pooled image feature.
 
-BioCAP (arXiv:2510.20095) projects one pooled feature twice, once for names and once for captions, both
-heads starting alike; inference names the head that it wants.
+BioCAP (arXiv:2510.20095) projects one pooled feature twice, once for names and once for captions,
+both heads starting alike; inference names the head that it wants.
 """
 
 from __future__ import annotations
@@ -37,13 +37,7 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bicubic"
-    resize: int = 0
-    """Shortest side before the centre crop; 0 for `size` itself."""
-
-    @property
-    def shortest(self) -> int:
-        """Shortest side in pixels before the centre crop."""
-        return self.resize or self.size
+    """The shortest side is resized to `size`, then the centre is cut out."""
 
 
 class DomainClip(nn.Module):
@@ -144,7 +138,9 @@ class DomainClip(nn.Module):
 
     def stock_state(self) -> dict[str, Tensor]:
         """Return the weights under open_clip's own names, with the names head folded in."""
-        state = {k: v for k, v in self.clip.state_dict().items() if not k.startswith("visual._taken")}
+        state = {
+            k: v for k, v in self.clip.state_dict().items() if not k.startswith("visual._taken")
+        }
         state["logit_scale"] = self.log_scales["names"].detach()
         head = self.heads["names"]
         if self.projection_key == "proj":
@@ -182,7 +178,7 @@ def take_projection(visual: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _twin(head: nn.Module, dim: int) -> nn.Module:
-    """Return a head that starts alike: a copy, or an identity matrix where there is no weight to copy."""
+    """Return a head that starts alike: a copy, or an identity matrix where there are no weights."""
     if not isinstance(head, nn.Identity):
         return copy.deepcopy(head)
     linear = nn.Linear(dim, dim, bias=False)

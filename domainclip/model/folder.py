@@ -1,9 +1,9 @@
 """The model folder: what stock open_clip loads, plus what only domainclip knows.
 
-    open_clip_config.json, open_clip_model.safetensors   open_clip's `local-dir:` layout, names head in
-    heads.safetensors                                    every head on the pooled feature
-    labels.csv                                           the label tree
-    domainclip.json                                      domain, heads, candidates, digests, provenance
+open_clip_config.json, open_clip_model.safetensors   open_clip's `local-dir:` layout, names head in
+heads.safetensors                                    every head on the pooled feature
+labels.csv                                           the label tree
+domainclip.json                                      domain, heads, candidates, digests, provenance
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,7 @@ def save_model(
         model: The model; its names head is folded into the stock weights.
         path: The folder; made if needed, its files replaced.
         tree: The label tree, or None for a model without one.
-        card: What to say of the model in `domainclip.json`: domain, candidates, licence, provenance.
+        card: What `domainclip.json` says of the model: domain, candidates, licence, provenance.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +136,7 @@ def save_model(
     write_json(folder / CONFIG, config)
     save_file({k: v.contiguous() for k, v in model.stock_state().items()}, folder / WEIGHTS)
     save_file({k: v.contiguous() for k, v in model.heads_state().items()}, folder / HEADS)
-    card = {"heads": list(model.heads), "resize": pre.resize, **card}
+    card = {"heads": list(model.heads), **card}
     if tree is not None:
         tree.to_csv(folder / LABELS)
         card |= {"ranks": list(tree.ranks), "labels": tree.digest()}
@@ -226,8 +225,6 @@ def _load_heads(model: DomainClip, folder: Path) -> None:
     _, unknown = model.load_state_dict(wanted, strict=False)
     if unknown:
         raise DataError(f"{folder / HEADS} does not fit the model: {', '.join(unknown[:5])}")
-    resize = int(read_card(folder).get("resize", 0))
-    model.preprocess = replace(model.preprocess, resize=resize)
 
 
 def _split_tag(name: str) -> tuple[str, str | None]:

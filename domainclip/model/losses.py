@@ -24,8 +24,8 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 def multi_positive_loss(images: Tensor, texts: Tensor, scale: Tensor, labels: Tensor) -> Tensor:
     """Symmetric cross-entropy whose targets are spread evenly over all pairs of one label.
 
-    Yang et al. 2022, UniCL (arXiv:2204.03610), equations 3 to 5. With all labels different it equals
-    `clip_loss`.
+    Yang et al. 2022, UniCL (arXiv:2204.03610), equations 3 to 5. With all labels different it
+    equals `clip_loss`.
 
     Args:
         images: Unit vectors of shape (n, dim).

@@ -1,0 +1,123 @@
+"""Training proper: Lightning's loop over the steps of a run, with checkpoints to go on from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from domainclip.data.batches import StepLoader
+from domainclip.data.datamodule import PictureData
+from domainclip.recipe.schema import Recipe
+
+from .callbacks import MetricsLog, ProgressBar, StopOnSignal
+from .module import ContrastiveModule
+
+LAST, BEST = "last", "best"
+
+
+def fit(
+    module: ContrastiveModule,
+    data: PictureData,
+    recipe: Recipe,
+    folder: Path,
+    checkpoint: Path | None,
+    device: str,
+    precision: str,
+    progress: bool,
+) -> tuple[float, bool]:
+    """Train, and leave the best weights in the module.
+
+    Args:
+        module: The module, with the model it trains.
+        data: The pictures.
+        recipe: The resolved recipe: `train.steps` is set.
+        folder: The run folder.
+        checkpoint: What to go on from; None to begin.
+        device: "cpu", "cuda" or "mps".
+        precision: "float32" or "bfloat16".
+        progress: Draw a progress bar on standard error.
+
+    Returns:
+        The seconds it took, and whether Ctrl-C ended it early.
+    """
+    steps = int(recipe.train.steps or 1)
+    done = step_of(checkpoint)
+    every = max(1, steps // recipe.train.validations)
+    best = ModelCheckpoint(
+        folder / "checkpoints", BEST, monitor="val_score", mode="max", save_weights_only=True,
+        enable_version_counter=False, save_on_train_epoch_end=False,
+    )  # fmt: skip
+    last = ModelCheckpoint(
+        folder / "checkpoints", LAST, enable_version_counter=False,
+        every_n_train_steps=every, save_on_train_epoch_end=False,
+    )  # fmt: skip
+    stop = StopOnSignal()
+    callbacks: list[Callback] = [
+        stop,
+        MetricsLog(folder / "metrics.jsonl", recipe.data.batch_size, max(1, min(20, every))),
+        best,
+        last,
+    ]
+    if recipe.train.patience:
+        callbacks.append(EarlyStopping("val_score", mode="max", patience=recipe.train.patience))
+    if progress:
+        callbacks.insert(0, ProgressBar(steps, recipe.data.batch_size))
+    trainer = L.Trainer(
+        accelerator="gpu" if device == "cuda" else device,
+        devices=1,
+        precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+        max_steps=steps,
+        max_epochs=-1,
+        val_check_interval=min(every, steps - done) if steps > done else 1,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=20,
+    )
+    began = time.perf_counter()
+    if done < steps:
+        trainer.fit(
+            module,
+            train_loader(data, steps, done),
+            data.loader("val"),
+            ckpt_path=checkpoint,
+            weights_only=False if checkpoint else None,
+        )
+    if trainer.global_step > done:
+        trainer.save_checkpoint(checkpoint_path(folder, LAST))
+    if trainer.global_step % every:  # the last steps have not been validated
+        trainer.validate(module, data.loader("val"), verbose=False)
+        score = trainer.callback_metrics["val_score"]
+        if best.best_model_score is None or score >= best.best_model_score:
+            trainer.save_checkpoint(checkpoint_path(folder, BEST), weights_only=True)
+    if checkpoint_path(folder, BEST).is_file():
+        state = torch.load(checkpoint_path(folder, BEST), map_location="cpu", weights_only=True)
+        module.load_state_dict(state["state_dict"])
+    return time.perf_counter() - began, stop.stopped
+
+
+def checkpoint_path(folder: Path, name: str) -> Path:
+    """Return where a run folder keeps a checkpoint: `LAST` to go on from, `BEST` by validation."""
+    return folder / "checkpoints" / f"{name}.ckpt"
+
+
+def train_loader(data: PictureData, steps: int, start: int) -> StepLoader:
+    """Return the training batches of the steps from `start` to `steps`."""
+    data.steps = steps
+    loader = data.train_dataloader()
+    loader.next_step = start
+    return loader
+
+
+def step_of(checkpoint: Path | None) -> int:
+    """Return how many steps a checkpoint has behind it; 0 for none."""
+    if checkpoint is None:
+        return 0
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])

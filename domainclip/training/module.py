@@ -1,0 +1,176 @@
+"""The one LightningModule: every method is what its texts, heads and loss say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from domainclip.data.batches import Batch
+from domainclip.model.clip import DomainClip
+from domainclip.model.losses import clip_loss, multi_positive_loss
+from domainclip.recipe.schema import Recipe
+from domainclip.texts import TextViews
+
+
+class ContrastiveModule(L.LightningModule):
+    """Trains a CLIP on pictures and texts drawn for them.
+
+    Args:
+        model: The two towers and their heads.
+        views: Draws the texts of a batch.
+        recipe: Loss, optimizer, seed; its length is in `steps`.
+        steps: Optimizer steps of the whole run, which the schedule spans.
+        embed_classes: Returns the class features (classes, dim) that validation compares with, from
+            the model as it is; called once a validation.
+        classes: Label node of each class, shape (classes,), in the same order.
+    """
+
+    def __init__(
+        self,
+        model: DomainClip,
+        views: TextViews,
+        recipe: Recipe,
+        steps: int,
+        *,
+        embed_classes: Callable[[DomainClip], Tensor],
+        classes: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.views = views
+        self.recipe = recipe
+        self.steps = steps
+        self.embed_classes = embed_classes
+        self.register_buffer(
+            "classes", torch.as_tensor(classes, dtype=torch.long), persistent=False
+        )
+        pre = model.preprocess
+        self.register_buffer(
+            "mean", 255 * torch.tensor(pre.mean).view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer("std", 255 * torch.tensor(pre.std).view(1, 3, 1, 1), persistent=False)
+        self._tokens: dict[str, Tensor] = {}
+        self._hits: list[Tensor] = []
+        self._chances: list[Tensor] = []
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Return float pixels for uint8 ones of shape (n, 3, s, s), channels last in memory."""
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return (pixels.float() - self.mean) / self.std
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the loss of one batch."""
+        loss = self.loss(batch)
+        self.log("train_loss", loss.detach(), prog_bar=False)
+        return loss
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the contrastive loss of a batch: names and captions each under their own head."""
+        draw = self.views.draw(
+            batch.nodes.cpu().numpy(),
+            batch.indices.cpu().numpy(),
+            (self.recipe.seed, 1, batch.step),
+        )
+        texts = self.model.encode_text(self.tokens(draw.texts))
+        texts = texts[torch.from_numpy(draw.rows).to(texts.device)]
+        pooled = self.model.pool(self.normalise(batch.pixels))
+        total = pooled.new_zeros((), dtype=torch.float32)
+        for head, chosen in (("names", ~draw.is_caption), ("captions", draw.is_caption)):
+            rows = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
+            if len(rows) > 1:
+                images = self.model.project(pooled[rows], head)
+                part = self._contrast(
+                    images, texts[rows], self.model.scale(head), batch.nodes[rows]
+                )
+                total = total + part * (len(rows) / len(pooled))
+        return total
+
+    def _contrast(self, images: Tensor, texts: Tensor, scale: Tensor, labels: Tensor) -> Tensor:
+        if self.recipe.loss.kind == "clip":
+            return clip_loss(images, texts, scale)
+        return multi_positive_loss(images, texts, scale, labels)
+
+    def tokens(self, texts: Sequence[str]) -> Tensor:
+        """Return token ids of shape (n, context_length); each text is tokenised once a run."""
+        new = [t for t in texts if t not in self._tokens]
+        if new:
+            self._tokens.update(zip(new, self.model.tokenize(new), strict=True))
+        return torch.stack([self._tokens[t] for t in texts]).to(self.device)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        """Hold the logit scales in their bounds."""
+        self.model.clamp_scales()
+
+    def on_validation_epoch_start(self) -> None:
+        """Embed the real class names with the model as it is."""
+        self._hits, self._chances = [], []
+        self._class_features = self.embed_classes(self.model).to(self.device)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Count zero-shot hits on the real class names."""
+        features = self.model.encode_image(self.normalise(batch.pixels))
+        logits = self.model.scale() * features @ self._class_features.T
+        right = self.classes[None, :] == batch.nodes[:, None]
+        known = right.any(dim=1)
+        chance = logits.softmax(dim=1).gather(1, right.int().argmax(dim=1, keepdim=True))[:, 0]
+        self._hits.append((self.classes[logits.argmax(dim=1)] == batch.nodes)[known].float())
+        self._chances.append(chance[known])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log zero-shot top-1, and the score that the best checkpoint is kept by.
+
+        The mean probability of the right class breaks ties, which are common on small splits.
+        """
+        if not sum(len(hits) for hits in self._hits):
+            return
+        top1 = torch.cat(self._hits).mean()
+        self.log("val_top1", top1)
+        self.log("val_score", top1 + 1e-3 * torch.cat(self._chances).mean())
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by norm here: Lightning's own clipping refuses a fused optimizer under bfloat16."""
+        if self.recipe.optim.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optim.clip_norm)
+
+    def configure_optimizers(self) -> Any:
+        """Return fused AdamW with warm-up and cosine decay over the run's steps."""
+        optim = self.recipe.optim
+        if optim.lr is None:
+            raise ValueError("optim.lr is resolved before training")
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": optim.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(0.9, optim.beta2), fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: cosine(step, self.steps, optim.warmup, optim.final_lr)
+        )
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+def cosine(step: int, steps: int, warmup: float, final: float) -> float:
+    """Return the share of the peak learning rate at a step.
+
+    Args:
+        step: Steps done so far.
+        steps: Steps of the run.
+        warmup: Share of the run that rises linearly.
+        final: Share of the peak at the end.
+    """
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    done = min(1.0, (step - rise) / max(1, steps - rise))
+    return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,71 @@
+"""Turns minutes into steps: a short probe of one step's and one validation's time."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable
+from itertools import islice
+
+import torch
+
+from domainclip.data.batches import Batch
+
+from .module import ContrastiveModule
+
+WARM, TIMED = 3, 8
+
+
+def count_steps(
+    module: ContrastiveModule,
+    batches: Iterable[Batch],
+    val_batches: Iterable[Batch],
+    *,
+    minutes: float,
+    validations: int,
+    device: str,
+    precision: str,
+) -> int:
+    """Return how many steps fit into `minutes`, with `validations` validations counted in.
+
+    Trains a copy for a few steps, so that the module itself stays as it was. Every randomness of
+    training is keyed by the step, so the run is the same whether it was probed or not; torch's own
+    generator is put back all the same.
+    """
+    state = torch.get_rng_state()
+    trial = copy.deepcopy(module).to(device)
+    trial.steps = WARM + TIMED
+    trial.train()
+    (optimizer,), _ = trial.configure_optimizers()
+    autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+    times: list[float] = []
+    start = time.perf_counter()
+    for batch in islice(batches, WARM + TIMED):
+        with autocast:
+            loss = trial.loss(_to(batch, device))
+        optimizer.zero_grad()
+        loss.backward()
+        trial.configure_gradient_clipping(optimizer)
+        optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+        start = time.perf_counter()
+    timed = sorted(times[WARM:] or times)
+    step_seconds = sum(timed) / len(timed)
+    trial.eval()
+    start = time.perf_counter()
+    with torch.no_grad(), autocast:
+        trial.on_validation_epoch_start()
+        for batch in val_batches:
+            trial.validation_step(_to(batch, device), 0)
+    validation_seconds = time.perf_counter() - start
+    torch.set_rng_state(state)
+    left = 60 * minutes - validations * validation_seconds
+    return max(1, int(left / step_seconds))
+
+
+def _to(batch: Batch, device: str) -> Batch:
+    return Batch(
+        batch.pixels.to(device), batch.nodes.to(device), batch.indices.to(device), batch.step
+    )

@@ -1,0 +1,42 @@
+"""Fills in what a recipe leaves open, so that `recipe.yaml` alone repeats the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domainclip.model.clip import DomainClip
+from domainclip.recipe.schema import Recipe
+
+SCRATCH_LR, FINETUNE_LR = 1e-3, 1e-5
+DEFAULT_MINUTES = 3.0
+
+
+def resolve(
+    recipe: Recipe, model: DomainClip, pretrained: bool, device: str, precision: str, pictures: int
+) -> Recipe:
+    """Return the recipe with learning rate, length, device, precision and size filled in.
+
+    Args:
+        recipe: What was asked for.
+        model: The model it trains, which says the picture size.
+        pretrained: Whether the model's weights are pretrained: those want a small learning rate.
+        device: The device found.
+        precision: The precision found.
+        pictures: Number of training pictures, which turns epochs into steps.
+    """
+    lr = recipe.optim.lr or (FINETUNE_LR if pretrained else SCRATCH_LR)
+    length = recipe.train
+    updates: dict[str, Any] = {"precision": precision}
+    if length.epochs is not None:
+        steps = max(1, round(length.epochs * pictures / recipe.data.batch_size))
+        updates |= {"steps": steps, "epochs": None}
+    elif length.steps is None and length.minutes is None:
+        updates["minutes"] = DEFAULT_MINUTES
+    return recipe.model_copy(
+        update={
+            "device": device,
+            "optim": recipe.optim.model_copy(update={"lr": lr}),
+            "train": length.model_copy(update=updates),
+            "data": recipe.data.model_copy(update={"size": model.preprocess.size}),
+        }
+    )

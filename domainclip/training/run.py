@@ -1,0 +1,279 @@
+"""From a recipe to a run folder: data, model, training, test, report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from torch import Tensor
+
+from domainclip.data.datamodule import PictureData, open_data
+from domainclip.domains.contract import Domain, PromptSet
+from domainclip.domains.registry import get_domain
+from domainclip.errors import UsageError, suggest
+from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.model.clip import DomainClip
+from domainclip.model.folder import create_model, save_model, write_json
+from domainclip.paths import runs_dir
+from domainclip.recipe.schema import Recipe
+from domainclip.recipe.show import to_yaml
+from domainclip.texts import NAME_VIEWS, TextViews
+
+from .environment import describe_environment
+from .final import test_model
+from .fit import LAST, checkpoint_path, fit, train_loader
+from .module import ContrastiveModule
+from .precision import pick_device, pick_precision
+from .probe import TIMED, WARM, count_steps
+from .reporting import report_run
+from .resolve import DEFAULT_MINUTES, resolve
+
+RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind."""
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    """The final table: split, candidates, rank, metric, value, low, high, n."""
+    next: list[str] = field(default_factory=list)
+    """Commands to type next."""
+    unreadable: int = 0
+    stopped: bool = False
+    """True where Ctrl-C ended training early."""
+
+
+def train(
+    recipe: Recipe,
+    *,
+    origins: Mapping[str, str] | None = None,
+    command: Sequence[str] = (),
+    progress: bool = True,
+) -> RunResult:
+    """Train, test and save a model by a recipe.
+
+    Args:
+        recipe: What to do; whatever it leaves open is resolved and written to the run folder before
+            the first step.
+        origins: Where each value of the recipe came from, for `recipe.yaml`.
+        command: The command line, for `environment.json`.
+        progress: Draw a progress bar and notes on standard error.
+
+    Raises:
+        UsageError: If the recipe asks for what does not exist.
+        DataError: If the data cannot be used.
+    """
+    folder = _new_folder(recipe)
+    return _run(recipe, folder, None, origins or {}, command, progress)
+
+
+def resume(folder: str | Path, *, command: Sequence[str] = (), progress: bool = True) -> RunResult:
+    """Go on with a run that was stopped, from its last checkpoint, under its own recipe.
+
+    Raises:
+        UsageError: If there is no run there.
+    """
+    import yaml
+
+    folder = Path(folder)
+    if not (folder / RECIPE).is_file():
+        raise UsageError(f"no run in {folder}", f"a run folder holds {RECIPE}")
+    recipe = Recipe.model_validate(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")))
+    last = checkpoint_path(folder, LAST)
+    return _run(recipe, folder, last if last.is_file() else None, {}, command, progress)
+
+
+def _run(
+    recipe: Recipe,
+    folder: Path,
+    checkpoint: Path | None,
+    origins: Mapping[str, str],
+    command: Sequence[str],
+    progress: bool,
+) -> RunResult:
+    say = _teller(progress)
+    _hush()
+    began = time.perf_counter()
+    domain = get_domain(recipe.domain)
+    prompts = _prompts(domain, recipe.text.prompts)
+    device = pick_device(recipe.device)
+    L.seed_everything(recipe.seed, workers=True, verbose=False)
+    model, pretrained = create_model(
+        recipe.model.name,
+        heads=recipe.model.heads,
+        context_length=recipe.model.context_length,
+        image_size=recipe.model.image_size,
+        init_scale=recipe.loss.init_scale,
+    )
+    data = open_data(recipe, domain, model.preprocess.size)
+    for message in data.messages:
+        say(message)
+    precision = pick_precision(recipe.train.precision, device)
+    recipe = resolve(recipe, model, pretrained, device, precision, len(data.splits["train"]))
+    module = _module(recipe, model, data, prompts)
+    if recipe.train.steps is None:
+        recipe = _with_steps(recipe, module, data, device, precision)
+        module = _module(recipe, model, data, prompts)
+    steps = int(recipe.train.steps or 1)
+    environment = describe_environment(device, precision, command, data.fingerprint)
+    _write_start(folder, recipe, origins, environment)
+    say(
+        f"training {steps} steps of {recipe.data.batch_size} on {len(data.splits['train'])} "
+        f"pictures ({device}, {precision}) into {folder}"
+    )
+    seconds, stopped = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
+    say("testing the best model")
+    tested = test_model(module, data, prompts, recipe, device)
+    rows = [row.as_dict() for part in tested for row in part.rows]
+    _save(folder, module, data, recipe, domain, pretrained)
+    schematic = recipe.data.source == "builtin"
+    write_json(
+        folder / METRICS,
+        {
+            "rows": rows,
+            "train_seconds": round(seconds, 1),
+            "total_seconds": round(time.perf_counter() - began, 1),
+            "steps": steps,
+            "stopped_early": stopped,
+            "schematic": schematic,
+            "unreadable": [list(pair) for pair in data.unreadable],
+        },
+    )
+    hints = [f"domainclip predict PICTURES --model {folder}"]
+    if stopped:
+        hints = [f"domainclip train --resume {folder}", *hints]
+    report = report_run(folder, tested, data, domain, environment, hints, schematic=schematic)
+    say(f"report: {report}")
+    return RunResult(folder, rows, hints, len(data.unreadable), stopped)
+
+
+def _module(
+    recipe: Recipe, model: DomainClip, data: PictureData, prompts: PromptSet
+) -> ContrastiveModule:
+    text = recipe.text
+    views = TextViews(
+        data.tree,
+        prompts,
+        {view: getattr(text, view) for view in NAME_VIEWS},
+        data.captions.get("train", ()),
+        caption_share=text.captions,
+        template_share=text.templates,
+    )
+    classes = np.unique(data.splits["train"].nodes)
+    said = [label_texts(data.tree, int(node), prompts) for node in classes]
+
+    def embed_classes(model: DomainClip) -> Tensor:
+        return embed_labels(model, said, prompts.pooling)
+
+    return ContrastiveModule(
+        model, views, recipe, recipe.train.steps or 1,
+        embed_classes=embed_classes, classes=classes.tolist(),
+    )  # fmt: skip
+
+
+def _with_steps(
+    recipe: Recipe, module: ContrastiveModule, data: PictureData, device: str, precision: str
+) -> Recipe:
+    steps = count_steps(
+        module,
+        train_loader(data, WARM + TIMED, 0),
+        data.loader("val"),
+        minutes=float(recipe.train.minutes or DEFAULT_MINUTES),
+        validations=recipe.train.validations,
+        device=device,
+        precision=precision,
+    )
+    length = recipe.train.model_copy(update={"steps": steps, "minutes": None})
+    return recipe.model_copy(update={"train": length})
+
+
+def _save(
+    folder: Path,
+    module: ContrastiveModule,
+    data: PictureData,
+    recipe: Recipe,
+    domain: Domain,
+    pretrained: bool,
+) -> None:
+    seen = np.unique(data.splits["train"].nodes)
+    save_model(
+        module.model.cpu(),
+        folder / "model",
+        tree=data.tree,
+        card={
+            "domain": domain.name,
+            "notice": domain.notice,
+            "prompts": recipe.text.prompts,
+            "candidates": [list(data.tree.key(int(node))) for node in seen],
+            "provenance": {
+                "base": recipe.model.name if pretrained else None,
+                "recipe": recipe.model_dump(mode="json"),
+                "data": data.fingerprint,
+                "schematic": recipe.data.source == "builtin",
+                "domainclip": describe_environment("cpu", "", (), "")["domainclip"],
+            },
+        },
+    )
+
+
+def _write_start(
+    folder: Path, recipe: Recipe, origins: Mapping[str, str], environment: dict[str, Any]
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECIPE).write_text(to_yaml(recipe, origins), encoding="utf-8")
+    write_json(folder / ENVIRONMENT, environment)
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    if recipe.out:
+        folder = Path(recipe.out).expanduser()
+        if (folder / RECIPE).exists():
+            raise UsageError(
+                f"{folder} holds a run already",
+                f"go on with it by --resume {folder}, or name another --out",
+            )
+        return folder
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return runs_dir() / f"{recipe.domain}-{stamp}"
+
+
+def _prompts(domain: Domain, name: str) -> PromptSet:
+    if name not in domain.prompts:
+        raise UsageError(
+            f"the domain {domain.name!r} has no prompt set {name!r}; "
+            f"it has {', '.join(domain.prompts)}",
+            suggest(name, domain.prompts),
+        )
+    return domain.prompts[name]
+
+
+def _teller(progress: bool) -> Callable[[str], None]:
+    def say(message: str) -> None:
+        if progress:
+            print(message, file=sys.stderr, flush=True)
+
+    return say
+
+
+def _hush() -> None:
+    """Keep the engines' own notes off the terminal; ours say what a person needs."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\..*")
+
+
+def read_metrics(folder: str | Path) -> dict[str, Any]:
+    """Return `metrics.json` of a run folder."""
+    return dict(json.loads((Path(folder) / METRICS).read_text(encoding="utf-8")))

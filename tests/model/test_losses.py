@@ -1,0 +1,58 @@
+"""Losses against open_clip's own, exact small cases, and properties."""
+
+import math
+
+import open_clip
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from domainclip.model.losses import clip_loss, multi_positive_loss
+
+
+def unit(n: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return functional.normalize(torch.randn(n, dim, generator=generator, dtype=torch.float64), dim=1)
+
+
+def test_clip_loss_equals_open_clip():
+    images, texts, scale = unit(7), unit(7, seed=1), torch.tensor(12.5, dtype=torch.float64)
+    theirs = open_clip.ClipLoss()(images, texts, scale)
+    assert clip_loss(images, texts, scale) == pytest.approx(theirs.item(), rel=1e-12)
+
+
+@given(st.integers(2, 9), st.integers(0, 1000))
+def test_multi_positive_is_clip_when_all_labels_differ(n, seed):
+    images, texts, scale = unit(n, seed=seed), unit(n, seed=seed + 1), torch.tensor(10.0)
+    ours = multi_positive_loss(images, texts, scale, torch.arange(n))
+    assert ours.item() == pytest.approx(clip_loss(images, texts, scale).item(), rel=1e-6)
+
+
+def test_multi_positive_by_hand():
+    # Two pictures of one label: both texts are right for both, each with half of the target.
+    images = torch.eye(2, dtype=torch.float64)
+    texts = torch.eye(2, dtype=torch.float64)
+    loss = multi_positive_loss(images, texts, torch.tensor(1.0), torch.tensor([5, 5]))
+    row = -(1 + 0) / 2 + math.log(math.e + 1)
+    assert loss.item() == pytest.approx(row, rel=1e-9)
+
+
+def test_pictures_of_one_label_do_not_repel():
+    # Two of three pictures share a label; the loss must not push their features apart.
+    images = unit(3, seed=3).requires_grad_()
+    texts = torch.stack([unit(1, seed=9)[0], unit(1, seed=9)[0], unit(1, seed=4)[0]])
+    multi_positive_loss(images, texts, torch.tensor(5.0), torch.tensor([1, 1, 2])).backward()
+    shared = images.grad[0] @ texts[0]
+    other = images.grad[0] @ texts[2]
+    assert shared < other  # descending moves picture 0 towards the shared text
+
+
+@given(st.permutations(range(6)))
+def test_order_of_the_batch_does_not_matter(order):
+    images, texts, labels = unit(6), unit(6, seed=1), torch.tensor([0, 0, 1, 2, 2, 2])
+    one = multi_positive_loss(images, texts, torch.tensor(8.0), labels)
+    index = torch.tensor(order)
+    two = multi_positive_loss(images[index], texts[index], torch.tensor(8.0), labels[index])
+    assert one.item() == pytest.approx(two.item(), rel=1e-9)
