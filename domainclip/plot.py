@@ -107,15 +107,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], title: str = "") -> Fi
         if key == "val_top1":
             best = int(np.argmax(values))
             axis.plot(steps[best], values[best], "o", color=RIGHT, ms=6)
-            axis.annotate(
-                f"best {values[best]:.3f}",
-                (steps[best], values[best]),
-                textcoords="offset points",
-                xytext=(0, -14),
-                ha="right" if best > len(values) / 2 else "left",
-                fontsize=8,
-                color=RIGHT,
-            )
+            axis.set_title(f"{name}: best {values[best]:.3f}", fontsize=9, loc="left")
             axis.set_ylim(0, 1.02)
         if key == "images_per_second":
             axis.set_ylim(0, max(values) * 1.1)

@@ -220,6 +220,7 @@ def _examples(heading: str, examples: Sequence[Example], name: str, pictures: Pa
         said = "".join(
             f"<div>{score:.0%} {escape(label)}</div>"
             for label, score in zip(example.names[1:3], example.scores[1:3], strict=True)
+            if score >= 0.01
         )
         mark, kind = ("✓", "right") if example.right else ("✗", "wrong")
         first = f"{example.scores[0]:.0%} {escape(example.names[0])}"
