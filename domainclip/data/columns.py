@@ -68,6 +68,8 @@ def guess_columns(
                 left.remove(found[part])
 
     for rank in domain.ranks:
+        if rank in GUESSES and rank != "label":  # "group" keeps its meaning here
+            continue
         take(rank, (rank, *domain.columns.get(rank, ())))
     guessed = [rank for rank in domain.ranks if rank in found and rank not in given]
     for part, wanted in GUESSES.items():

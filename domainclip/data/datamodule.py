@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING
 
 import lightning as L
 import numpy as np
@@ -17,8 +19,12 @@ from domainclip.errors import DataError
 from domainclip.recipe.schema import Recipe
 
 from .batches import Augment, Batch, PictureSet, StepLoader, StepSampler, TrainBatches, whole_loader
-from .builtin import load_builtin, split_sheets
-from .packed import Packed, fingerprint
+from .builtin import SPLITS, load_builtin, split_sheets
+from .decoding import Decoded, Decoder, pack
+from .packed import Packed, Pictures, fingerprint
+
+if TYPE_CHECKING:
+    from .sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +133,7 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
     if recipe.data.source == "builtin":
         opened = _open_builtin(recipe, domain, size)
     else:
-        raise DataError(f"{recipe.data.source}: only built-in data can be opened yet")
+        opened = _open_source(recipe, domain, size)
     return PictureData(
         opened,
         size=size,
@@ -148,16 +154,17 @@ def packed_side(recipe: Recipe, split: str, size: int) -> int:
 
 def _open_builtin(recipe: Recipe, domain: Domain, size: int) -> Opened:
     builtin, tree = domain.builtin, domain.labels()
-    names = [name for name in ("train", "val", "test", "test_unseen") if builtin.sizes.get(name)]
-    splits = {}
+    names = [name for name in SPLITS if builtin.sizes.get(name)]
+    splits, folders = {}, {}
     for name in names:
         drawn = load_builtin(
             domain,
             name,
             size=packed_side(recipe, name, size),
             seed=recipe.seed,
-            count=recipe.data.train or None if name == "train" else None,
+            count=min(recipe.data.limit or builtin.sizes[name], builtin.sizes[name]),
         )
+        folders[name] = drawn.pictures.folder.name
         nodes = {label: tree.node(label) for label in set(drawn.labels)}
         splits[name] = PictureSet(
             name,
@@ -172,15 +179,115 @@ def _open_builtin(recipe: Recipe, domain: Domain, size: int) -> Opened:
     return Opened(
         tree=tree,
         splits=splits,
-        fingerprint=fingerprint(
-            tree.digest(), *((n, _folder_name(split)) for n, split in splits.items())
-        ),
+        fingerprint=fingerprint(tree.digest(), folders),
         messages=[f"built-in pictures of {domain.title.lower()}: schematic, not photographs"],
         descriptions={tree.node(s.label): builtin.describe(s.traits) for s in builtin.sheets()},
         unseen=np.array([tree.node(sheet.label) for sheet in unseen], dtype=np.int32),
     )
 
 
-def _folder_name(split: PictureSet) -> str:
-    pictures = split.pictures
-    return pictures.folder.name if isinstance(pictures, Packed) else ""
+def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
+    from .sources import open_source
+
+    asked = recipe.data
+    source = open_source(
+        asked.source,
+        domain,
+        columns=asked.columns,
+        val_share=asked.val_share,
+        test_share=asked.test_share,
+        seed=recipe.seed,
+        streaming=asked.streaming,
+    )
+    where = np.asarray(source.dataset["split"])
+    rows = {name: np.flatnonzero(where == name) for name in SPLITS if (where == name).any()}
+    sides = {name: packed_side(recipe, name, size) for name in rows}
+    takes = sum(len(rows[name]) * 3 * sides[name] ** 2 for name in rows) / 1e9
+    messages = [*source.guesses, *source.problems]
+    if takes > asked.cache_gb:
+        messages.append(
+            f"packed, the pictures would take {takes:.1f} GB, more than data.cache_gb = "
+            f"{asked.cache_gb:g}: they are decoded at every use instead, which is slower"
+        )
+    images = source.dataset.select_columns(["image"])
+    splits, unreadable, digests = {}, list(source.unreadable), {}
+    for name in rows:
+        decoder = Decoder(images, rows[name], sides[name], domain.read_image, asked.max_pixels)
+        pictures: Packed | Decoded = Decoded(decoder)
+        if takes <= asked.cache_gb:
+            stamps = [source.stamps[row] for row in rows[name].tolist()]
+            pictures = pack(decoder, stamps, title=f"packing {name.replace('_', ' ')}")
+            digests[name] = [note["digest"] if note else "" for note in pictures.notes]
+        ids = source.dataset.select_columns(["id"])[rows[name]]["id"]
+        unreadable += [(ids[i], reason) for i, reason in pictures.unreadable.items()]
+        splits[name] = _take(source, name, rows[name], pictures)
+    _check_enough(asked.source, splits, unreadable)
+    if broken := len(unreadable) - len(source.unreadable):
+        first = unreadable[len(source.unreadable)]
+        messages.append(
+            f"{broken} picture{'s' * (broken > 1)} could not be read and "
+            f"{'are' if broken > 1 else 'is'} left out; the first is {first[0]}: {first[1]}"
+        )
+    messages += _leaks(digests)
+    trained = set(splits["train"].nodes.tolist())
+    unseen = set(splits["test_unseen"].nodes.tolist()) if "test_unseen" in splits else set()
+    return Opened(
+        tree=source.tree,
+        splits=splits,
+        fingerprint=fingerprint(
+            source.tree.digest(),
+            source.stamps,
+            source.nodes.tolist(),
+            *(list(source.dataset[c]) for c in ("id", "split", "captions", "group")),
+            sides,
+        ),
+        messages=messages,
+        unreadable=unreadable,
+        unseen=np.array(sorted(unseen - trained), dtype=np.int32),
+    )
+
+
+def _take(source: Source, name: str, rows: NDArray[np.int64], pictures: Pictures) -> PictureSet:
+    """Return the readable pictures of one split."""
+    good = np.array([i for i in range(len(rows)) if i not in pictures.unreadable], dtype=np.int64)
+    columns = source.dataset.select_columns(["id", "captions", "group"])[rows[good]]
+    return PictureSet(
+        name,
+        pictures,
+        good,
+        source.nodes[rows[good]].astype(np.int64),
+        tuple(columns["id"]),
+        [tuple(captions) for captions in columns["captions"]],
+        tuple(columns["group"]),
+    )
+
+
+def _check_enough(
+    name: str, splits: Mapping[str, PictureSet], unreadable: Sequence[tuple[str, str]]
+) -> None:
+    for split in ("train", "val", "test"):
+        if split in splits and len(splits[split]):
+            continue
+        if split in splits and unreadable:
+            first = f"{unreadable[-1][0]}: {unreadable[-1][1]}"
+            raise DataError(
+                f"{name}: no picture of the split {split} can be read; one is {first}",
+                "domainclip data inspect lists them all",
+            )
+        raise DataError(
+            f"{name}: no picture is left for the split {split}",
+            "give every label three pictures at least, or a split column that has all three",
+        )
+
+
+def _leaks(digests: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say which splits share the same file."""
+    found = {name: {one for one in several if one} for name, several in digests.items()}
+    said = []
+    for one, other in combinations(found, 2):
+        if shared := len(found[one] & found[other]):
+            said.append(
+                f"{shared} picture{'s are' if shared > 1 else ' is'} both in {one} and in {other}; "
+                "domainclip data inspect names them"
+            )
+    return said

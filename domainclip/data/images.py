@@ -92,6 +92,25 @@ def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 
+def shrink(data: bytes, side: int = 512) -> bytes:
+    """Return an encoded picture with its shortest side at most `side` pixels.
+
+    A smaller one, and one that cannot be read, comes back as it is.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if min(image.size) <= side:
+                return data
+        picture = read_image(data, side=side)
+    except (DataError, OSError, Image.DecompressionBombError):
+        return data
+    scale = side / min(picture.size)
+    small = picture.resize((round(picture.width * scale), round(picture.height * scale)))
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=95)
+    return out.getvalue()
+
+
 _opening = threading.Lock()
 
 
