@@ -131,7 +131,7 @@ def shrink(flags: Layer) -> Layer:
     batch = flags.values.get("data.batch_size", (16,))[0]
     values = {
         "data.batch_size": 16,
-        "data.train": 4 * (batch if isinstance(batch, int) else 16),
+        "data.limit": 4 * (batch if isinstance(batch, int) else 16),
         "train.steps": 4,
         "train.validations": 1,
         "evaluate.bootstrap": 50,

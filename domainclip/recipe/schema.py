@@ -40,8 +40,8 @@ class Data(Section):
     """`builtin`, or a folder, a CSV, TSV or Parquet file, WebDataset shards, or a Hub id."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Which column plays which part, where the guess is wrong: {label: name_of_column}."""
-    train: Annotated[int, Field(ge=0)] = 0
-    """Built-in pictures to train on; 0 for the domain's own number."""
+    limit: Annotated[int, Field(ge=0)] = 0
+    """Pictures that each split has at most; 0 for all."""
     val_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training pictures held out for validation where the data names none."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2

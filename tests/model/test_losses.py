@@ -14,7 +14,9 @@ from domainclip.model.losses import clip_loss, multi_positive_loss
 
 def unit(n: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return functional.normalize(torch.randn(n, dim, generator=generator, dtype=torch.float64), dim=1)
+    return functional.normalize(
+        torch.randn(n, dim, generator=generator, dtype=torch.float64), dim=1
+    )
 
 
 def test_clip_loss_equals_open_clip():

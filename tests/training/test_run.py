@@ -1,0 +1,134 @@
+"""Whole runs on a few drawn pictures: what they leave, and that they go on exactly."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+import yaml
+
+from domainclip.domains.registry import get_domain
+from domainclip.errors import UsageError
+from domainclip.model.folder import load_model, read_card, read_labels
+from domainclip.recipe.schema import Recipe
+from domainclip.training import fit as fitting
+from domainclip.training.run import read_metrics, resume, train
+
+
+def recipe(out: Path, **changes) -> Recipe:
+    values = {
+        "domain": "biology",
+        "out": str(out),
+        "device": "cpu",
+        "data": {"limit": 48, "batch_size": 16, "workers": 0},
+        "model": {"image_size": 32},
+        "train": {"steps": 6, "validations": 3, "precision": "float32"},
+        "evaluate": {"bootstrap": 20},
+    }
+    for section, inner in changes.items():
+        values[section] = {**values.get(section, {}), **inner} if isinstance(inner, dict) else inner
+    return Recipe.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing stopped."""
+    return train(recipe(tmp_path_factory.mktemp("whole") / "run"), progress=False)
+
+
+def weights(folder: Path, name: str = fitting.LAST) -> dict[str, torch.Tensor]:
+    path = fitting.checkpoint_path(folder, name)
+    return torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
+
+
+def test_run_folder_holds_what_the_design_says(whole):
+    names = {p.name for p in whole.folder.iterdir()}
+    assert names >= {
+        "recipe.yaml", "environment.json", "metrics.jsonl", "metrics.json", "checkpoints", "model",
+        "report.html", "pictures",
+    }  # fmt: skip
+    lines = [json.loads(x) for x in (whole.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if "val_top1" in x] == [2, 4, 6]
+    assert all(0 < x["lr"] <= 1e-3 for x in lines if "lr" in x)
+    environment = json.loads((whole.folder / "environment.json").read_text())
+    assert environment["precision"] == "float32" and environment["data_fingerprint"]
+
+
+def test_recipe_of_a_run_is_resolved_and_repeats_it_bit_by_bit(whole, tmp_path):
+    values = yaml.safe_load((whole.folder / "recipe.yaml").read_text())
+    assert values["optim"]["lr"] == 1e-3 and values["device"] == "cpu"
+    again = train(Recipe.model_validate({**values, "out": str(tmp_path / "again")}), progress=False)
+    first, second = weights(whole.folder), weights(again.folder)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert read_metrics(again.folder)["rows"] == read_metrics(whole.folder)["rows"]
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch):
+    def stop_at_three(self, trainer, module, outputs, batch, index):
+        if trainer.global_step == 3 and not self.stopped:
+            self._stop(2, None)
+        if self.stopped:
+            trainer.should_stop = True
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting.StopOnSignal, "on_train_batch_end", stop_at_three)
+        stopped = train(recipe(tmp_path / "run"), progress=False)
+    assert stopped.stopped and "--resume" in stopped.next[0]
+    assert fitting.step_of(fitting.checkpoint_path(stopped.folder, fitting.LAST)) == 3
+    done = resume(stopped.folder, progress=False)
+    assert not done.stopped
+    first, second = weights(whole.folder), weights(done.folder)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    steps = [json.loads(x) for x in (done.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in steps] == sorted(x["step"] for x in steps)
+
+
+def test_rows_cover_both_splits_and_every_rank_that_tells_apart(whole):
+    seen = {(r["split"], r["candidates"], r["rank"]) for r in whole.rows}
+    ranks = {rank for split, _, rank in seen if split == "test"}
+    assert {"family", "species"} <= ranks and "kingdom" not in ranks
+    assert {(s, c) for s, c, _ in seen} == {
+        ("test", "seen"), ("test_unseen", "unseen"), ("test_unseen", "all"),
+    }  # fmt: skip
+    for row in whole.rows:
+        assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1 or row["metric"] != "top1"
+
+
+def test_model_folder_knows_its_labels_and_stock_open_clip_loads_it(whole):
+    card, tree = read_card(whole.folder), read_labels(whole.folder)
+    domain = get_domain("biology")
+    assert card["domain"] == "biology" and card["provenance"]["schematic"] is True
+    assert tree is not None and tree.digest() == domain.labels().digest()
+    assert len(card["candidates"]) == 40
+    ours = load_model(whole.folder)
+    stock, _ = open_clip.create_model_from_pretrained(f"local-dir:{whole.folder / 'model'}")
+    stock.eval()
+    pixels = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            stock.encode_image(pixels, normalize=True), ours.encode_image(pixels), atol=1e-5, rtol=0
+        )
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(whole):
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(recipe(whole.folder), progress=False)
+
+
+def test_resume_needs_a_run(tmp_path):
+    with pytest.raises(UsageError, match="no run in"):
+        resume(tmp_path)
+
+
+def test_minutes_become_steps_before_the_first(tmp_path):
+    done = train(recipe(tmp_path / "run", train={"steps": None, "minutes": 0.05}), progress=False)
+    values = yaml.safe_load((done.folder / "recipe.yaml").read_text())["train"]
+    assert values["minutes"] is None and values["steps"] >= 1
+    assert read_metrics(done.folder)["steps"] == values["steps"]
+
+
+def test_unknown_prompt_set_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no prompt set 'defautl'"):
+        train(recipe(tmp_path / "run", text={"prompts": "defautl"}), progress=False)
+    assert not (tmp_path / "run").exists()
