@@ -34,8 +34,6 @@ def list_command(out: Output) -> None:
         }
         for row in list_domains()
     ]
-    if rows and not any(row["error"] for row in rows) and out.style == "table":
-        rows = [{k: v for k, v in row.items() if k != "error"} for row in rows]
     out.rows(rows)
 
 

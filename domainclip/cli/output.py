@@ -6,12 +6,14 @@ import csv
 import functools
 import io
 import json
+import math
 import os
 import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from numbers import Integral, Real
 from typing import Any, Literal, TextIO
 
 import click
@@ -112,7 +114,7 @@ class Output:
 
     def value(self, value: Any) -> None:
         """Write a value as JSON."""
-        self.line(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+        self.line(json.dumps(_plain(value), indent=2, ensure_ascii=False))
 
     def line(self, text: str) -> None:
         """Write one line."""
@@ -125,18 +127,21 @@ class Output:
         return count
 
     def _csv(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> int:
-        writer = csv.writer(self.stream, lineterminator="\n")
+        plain = csv.writer(self.stream, lineterminator="\n")
+        quoted = csv.writer(self.stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         if columns:
-            writer.writerow(columns)
+            plain.writerow(columns)
         count = 0
         for count, row in enumerate(rows, 1):  # noqa: B007
-            writer.writerow([_text(row.get(column)) for column in columns])
+            texts = [_text(row.get(column)) for column in columns]
+            # Python before 3.13 leaves a lone carriage return unquoted, and readers break there.
+            (quoted if any("\r" in text for text in texts) else plain).writerow(texts)
         return count
 
     def _json(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> int:
         count = 0
         for count, row in enumerate(rows, 1):
-            text = json.dumps(dict(row), ensure_ascii=False, default=_plain)
+            text = json.dumps(_plain(row), ensure_ascii=False)
             self.stream.write(("[\n  " if count == 1 else ",\n  ") + text)
         self.stream.write("\n]\n" if count else "[]\n")
         return count
@@ -146,6 +151,8 @@ class Output:
         head = list(islice(iterator, FIRST_ROWS))
         if not head:
             return 0
+        if len(head) < FIRST_ROWS:  # all rows are here: a column without a value can go
+            columns = [c for c in columns if any(_text(row.get(c)) for row in head)]
         right = [all(_is_number(row.get(c)) or row.get(c) is None for row in head) for c in columns]
         cells = [[_cell(row.get(column)) for column in columns] for row in head]
         widths = [
@@ -226,33 +233,41 @@ def _width(text: str) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _cell(value: Any) -> str:
     """Return a value for a table: short numbers, nothing that breaks the line."""
-    if isinstance(value, float):
+    if _is_number(value) and not isinstance(value, Integral) and math.isfinite(value):
         return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in _text(value))
 
 
 def _text(value: Any) -> str:
-    if value is None:
+    if value is None or (_is_number(value) and math.isnan(value)):
         return ""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return json.dumps(dict(value), ensure_ascii=False, default=_plain)
+        return json.dumps(_plain(value), ensure_ascii=False)
     if isinstance(value, (list, tuple)):
         return ", ".join(_text(part) for part in value)
     return str(value)
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold for a NumPy number, a path or the like."""
-    return value.item() if hasattr(value, "item") else str(value)
+    """Return what JSON can hold: plain numbers, null for no number, paths as text."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)
 
 
 def open_output(path: str) -> TextIO:

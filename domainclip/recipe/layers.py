@@ -93,7 +93,8 @@ def _read_mapping(layer: Layer, node: yaml.MappingNode, prefix: str, name: str) 
     lines: dict[str, int] = {}
     for key_node, value in node.value:
         line = key_node.start_mark.line + 1
-        key = prefix + (yaml12.scalar_text(key_node) or "?")
+        said = yaml12.scalar_text(key_node)
+        key = prefix + ("null" if said is None else said)
         where = f"{name}:{line}"
         if key in lines or key in layer.values:
             first = f", first on line {lines[key]}" if key in lines else ""
@@ -156,7 +157,7 @@ def _add_text(layer: Layer, key: str, value: Any, where: str) -> None:
 def _in_mapping(key: str) -> bool:
     """Return whether a key is a part of a free mapping, such as `data.columns.label`."""
     owners = (name for name, known in recipe_keys().items() if known.kind == "mapping")
-    return any(key.startswith(f"{owner}.") and key != f"{owner}." for owner in owners)
+    return any(key.startswith(f"{owner}.") for owner in owners)
 
 
 def _unknown(key: str) -> str:
