@@ -170,12 +170,17 @@ def test_every_import_is_of_a_declared_dependency():
     assert not undeclared, "\n".join(sorted(undeclared))
 
 
+BY_NAME = {"timm"}  # its towers are named in model configs, and made by open_clip
+
+
 def test_every_declared_dependency_is_imported():
     owners = metadata.packages_distributions()
     sources = [*(ROOT / "domainclip").rglob("*.py"), *(ROOT / "domains").rglob("*.py")]
     text = "\n".join(p.read_text(encoding="utf-8") for p in sources)
     for dependency in PROJECT["dependencies"]:
         name = normal(re.split(r"[<>=~!\[; ]", dependency)[0])
+        if name in BY_NAME:
+            continue
         tops = [top for top, dists in owners.items() if name in map(normal, dists)]
         assert any(
             re.search(rf"^\s*(import|from) {re.escape(top)}\b", text, re.MULTILINE) for top in tops
