@@ -13,6 +13,7 @@ import pytest
 
 from domainclip.domains.remote_sensing import DOMAIN
 from domainclip.domains.remote_sensing.captions import PARTS
+from domainclip.domains.remote_sensing.drawing import buildings, objects
 from domainclip.domains.remote_sensing.drawing.ground import COVERS, TEXTURES
 from domainclip.domains.remote_sensing.drawing.tile import _LAYERS
 from domainclip.domains.remote_sensing.prompts import clean_name
@@ -120,6 +121,25 @@ def test_each_trait_changes_the_picture():
             start, before = base, plain
         after = BUILTIN.draw({**start, trait: value}, np.random.default_rng(3), 64)
         assert np.abs(after - before).mean() > 2, trait
+
+
+def test_what_a_caption_says_is_there_finds_its_place(monkeypatch):
+    found = Counter()
+    for module in (buildings, objects):
+
+        def counting(*args, free_sites=module.free_sites):
+            sites = free_sites(*args)
+            found["none" if not sites else "some"] += 1
+            return sites
+
+        monkeypatch.setattr(module, "free_sites", counting)
+    crowded = [
+        s for s in SHEETS if s.traits["buildings"] == "halls" or s.traits["objects"] == "cars"
+    ]
+    for sheet, seed in itertools.product(crowded, range(25)):
+        picture(sheet, seed, 48)
+    assert found["some"] >= 25 * len(crowded)
+    assert not found["none"]
 
 
 def test_no_snow_lies_on_sand():

@@ -125,7 +125,7 @@ class Canvas:
         edges = (boxes + np.roll(boxes, 1, axis=1)) / 2
         probes = np.concatenate([boxes, edges, boxes.mean(axis=1, keepdims=True)], axis=1)
         at = self.to_pixels(probes).astype(int)
-        inside: NDArray[np.bool_] = ((at >= 0) & (at < self.side)).all(axis=2)
+        inside: NDArray[np.bool_] = np.all((at >= 0) & (at < self.side), axis=2)
         at = at.clip(0, self.side - 1)
         fits = (self.use[at[..., 1], at[..., 0]] == wanted) | ~inside
         good: NDArray[np.bool_] = fits.all(axis=1) & inside.any(axis=1)
@@ -164,10 +164,10 @@ def lattice(along: float, across: float, offset: Floats) -> Floats:
 
 def free_sites(canvas: Canvas, length: float, width: float, wanted: int) -> list[Floats]:
     """Take up to `wanted` free rectangles around the tile's middle and return their centres."""
-    spots = lattice(0.06, 0.06, random_floats(canvas.rng, 0, 1, 2))
+    spots = lattice(0.045, 0.045, random_floats(canvas.rng, 0, 1, 2))
     spots = spots[np.abs(canvas.to_pixels(spots) / canvas.side - 0.5).max(axis=1) < 0.42]
     canvas.rng.shuffle(spots)
-    plots = boxes(spots, length * 1.12, width * 1.2)
+    plots = boxes(spots, length * 1.04, width * 1.12)
     sites: list[Floats] = []
     while len(sites) < wanted:
         free = canvas.clear(plots)

@@ -111,9 +111,9 @@ def _stepped(
 ) -> tuple[Floats, Floats | None]:
     height = (v * 1.6 + 0.3 * noise(rng, len(u), 3)) * (4.2 / zoom) + 40
     step = height.astype(np.int32)
-    part = height - step
+    part = height - np.floor(height)
     share, tone = random_floats(rng, 0, 0.8, 96), random_floats(rng, -0.12, 0.12, 96)
-    wall = (part < 0.22).astype(np.float32)
+    wall = np.clip(6 * np.minimum(part, 0.24 - part) + 0.3, 0, 1).astype(np.float32)
     return tone[step] * (1 - wall) - np.float32(0.42) * wall, share[step]
 
 
@@ -123,7 +123,7 @@ def _circles(
     column, row = u / np.float32(GRID * zoom) + 8, v / np.float32(GRID * zoom) + 8
     i, j = column.astype(np.int32), row.astype(np.int32)
     x, y = column - i - np.float32(0.5), row - j - np.float32(0.5)
-    inside = (x * x + y * y < 0.16).astype(np.float32)
+    inside = np.clip((0.4 - np.hypot(x, y)) * (GRID * zoom * len(u)) + 0.5, 0, 1)  # a soft rim
     # each disc has a sector that was cut or sown at another time
     turn = np.arctan2(y, x) / np.float32(2 * np.pi) + random_floats(rng, 0, 1, 20, 20)[i, j]
     sector = (turn - np.floor(turn) < 0.3).astype(np.float32)
