@@ -74,9 +74,9 @@ def _columns(
 
 
 def write_table(path: str | Path, columns: Mapping[str, Sequence[str]]) -> None:
-    """Write columns as CSV in UTF-8."""
+    """Write columns as CSV in UTF-8, by RFC 4180."""
     with Path(path).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)  # with other line ends it leaves a name with \r unquoted
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
 
@@ -142,6 +142,8 @@ def read_nested(source: str | Path | Mapping[str, Any], ranks: Sequence[str]) ->
             if below:
                 walk(below, (*lineage, name))
 
+    if isinstance(tree, Mapping) and {COMMON_KEY, SYNONYMS_KEY} & set(tree):
+        raise fail("other names outside a label", ())
     walk(tree, ())
     return columns
 
