@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from .packed import Pictures
+from .parallel import one_thread
 
 Augment = Callable[..., Mapping[str, Any]]
 """An albumentations transform, called as `augment(image=array)["image"]`."""
@@ -116,7 +117,7 @@ class StepLoader(DataLoader[Batch]):
             collate_fn=_same,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=_one_thread,
+            worker_init_fn=one_thread,
             pin_memory=torch.cuda.is_available(),
         )
         self.steps_of = sampler
@@ -205,7 +206,7 @@ def whole_loader(
         collate_fn=_same,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_one_thread,
+        worker_init_fn=one_thread,
         pin_memory=torch.cuda.is_available(),
     )
 
@@ -231,9 +232,3 @@ def _scale(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def _same(batch: Any) -> Any:
     return batch
-
-
-def _one_thread(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)

@@ -67,11 +67,10 @@ def guess_columns(
                 found[part] = by_plain[_plain(name)]
                 left.remove(found[part])
 
-    for rank in domain.ranks:
-        if rank in GUESSES and rank != "label":  # "group" keeps its meaning here
-            continue
+    ranks = [rank for rank in domain.ranks if rank not in GUESSES]  # "group" keeps its meaning
+    for rank in ranks:
         take(rank, (rank, *domain.columns.get(rank, ())))
-    guessed = [rank for rank in domain.ranks if rank in found and rank not in given]
+    guessed = [rank for rank in ranks if rank in found and rank not in given]
     for part, wanted in GUESSES.items():
         take(part, (*wanted, *domain.columns.get(part, ())))
     # one column that is called like a rank and like a label ("class") is the label
@@ -79,7 +78,7 @@ def guess_columns(
         found["label"] = found.pop(guessed[0])
     return Columns(
         {part: found[part] for part in GUESSES if part in found},
-        {rank: found[rank] for rank in domain.ranks if rank in found},
+        {rank: found[rank] for rank in ranks if rank in found},
         tuple(left),
     )
 

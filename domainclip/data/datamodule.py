@@ -203,7 +203,9 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
     rows = {name: np.flatnonzero(where == name) for name in SPLITS if (where == name).any()}
     if asked.limit:
         rng = np.random.default_rng(recipe.seed)
-        rows = {name: np.sort(rng.permutation(every)[: asked.limit]) for name, every in rows.items()}
+        rows = {
+            name: np.sort(rng.permutation(every)[: asked.limit]) for name, every in rows.items()
+        }
     sides = {name: packed_side(recipe, name, size) for name in rows}
     takes = sum(len(rows[name]) * 3 * sides[name] ** 2 for name in rows) / 1e9
     messages = [*source.guesses, *source.problems]

@@ -80,6 +80,15 @@ def read_image(
         raise UnreadableImage(where, _reason(error)) from error
 
 
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height by the header alone; None where Pillow cannot tell."""
+    try:
+        with _open(data, None) as image:
+            return image.size
+    except Exception:  # whatever a broken file leads a decoder to
+        return None
+
+
 def square(image: Image.Image, side: int) -> NDArray[np.uint8]:
     """Return the centre square of an RGB picture, scaled: uint8, shape (side, side, 3).
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +21,8 @@ from numpy.typing import NDArray
 
 from domainclip import paths
 from domainclip.errors import DataError
+
+from .parallel import run_parallel
 
 FORMAT = 1
 """Raise this when the files below change their meaning: every older cache is then made anew."""
@@ -138,13 +135,6 @@ def fill(name: str, job: Job, n: int, side: int, *, title: str, quiet: bool = Fa
     return open_packed(folder)
 
 
-def cpu_count() -> int:
-    """Return the number of processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _make(
     path: Path, job: Job, n: int, side: int, title: str, quiet: bool
 ) -> tuple[list[dict[str, Any] | None], list[tuple[int, str]]]:
@@ -155,7 +145,9 @@ def _make(
     unreadable: list[tuple[int, str]] = []
     bar = tqdm(total=n, desc=title, unit=" pictures", file=sys.stderr, disable=quiet or None)
     with bar:
-        for rows, made in _run(_Writer(job, path, offset, side), n):
+        for rows, made in run_parallel(
+            _Writer(job, path, offset, side), n, f"writing {path.parent}"
+        ):
             for row, (note, reason) in zip(rows, made, strict=True):
                 notes[row] = note
                 if note is None:
@@ -209,57 +201,6 @@ class _Writer:
                 file.write(pixels.tobytes())
                 made.append((note, ""))
         return made
-
-
-_writer: _Writer
-
-
-def _start(writer: _Writer) -> None:
-    """Set up a worker process."""
-    global _writer
-    _writer = writer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
-    _one_thread()
-
-
-def _work(rows: range) -> list[tuple[dict[str, Any] | None, str]]:
-    return _writer(rows)
-
-
-def _one_thread() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
-Made: TypeAlias = tuple[range, list[tuple[dict[str, Any] | None, str]]]
-
-
-def _run(writer: _Writer, n: int) -> Iterator[Made]:
-    """Run the writer over all rows, in worker processes where that pays."""
-    workers = min(cpu_count(), 1 + n // 64)
-    step = max(1, min(64, n // (workers * 4)))
-    chunks = [range(start, min(start + step, n)) for start in range(0, n, step)]
-    if workers == 1:
-        for chunk in chunks:
-            yield chunk, writer(chunk)
-        return
-    # fork starts at once and needs neither pickling nor a guarded main module
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
-        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(writer,))
-        try:
-            futures = {pool.submit(_work, chunk): chunk for chunk in chunks}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"a worker process died while writing {writer.path.parent}",
-                "most often the memory ran out: close other programs and start again",
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager

@@ -48,24 +48,18 @@ def read_splits(said: Sequence[str]) -> tuple[list[str], list[str]]:
     return [names.get(value) or "train" for value in said], messages
 
 
-def check_groups(splits: Sequence[str], groups: Sequence[str]) -> None:
-    """Refuse a group that is in two splits.
-
-    Raises:
-        DataError: Naming the groups.
-    """
+def torn_groups(splits: Sequence[str], groups: Sequence[str]) -> str:
+    """Say which groups are in two splits; "" where none is."""
     where: dict[str, set[str]] = {}
     for split, group in zip(splits, groups, strict=True):
         if group:
             where.setdefault(group, set()).add(split)
     torn = {group: found for group, found in where.items() if len(found) > 1}
-    if torn:
-        shown = "; ".join(f"{g!r} in {' and '.join(sorted(torn[g]))}" for g in list(torn)[:5])
-        more = f"; and {len(torn) - 5} more" if len(torn) > 5 else ""
-        raise DataError(
-            f"{len(torn)} group{'s are' if len(torn) > 1 else ' is'} in two splits: {shown}{more}",
-            "move each group into one split, or drop the split column and let splits be made",
-        )
+    if not torn:
+        return ""
+    shown = "; ".join(f"{g!r} in {' and '.join(sorted(torn[g]))}" for g in list(torn)[:5])
+    more = f"; and {len(torn) - 5} more" if len(torn) > 5 else ""
+    return f"{len(torn)} group{'s are' if len(torn) > 1 else ' is'} in two splits: {shown}{more}"
 
 
 def make_splits(
