@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from domainclip.domains.contract import Traits
 
 from .scene import Pixels, expose, paint_background
-from .wings import LEFT, TOP, paint_wings
+from .wings import LEFT, TOP, paint_wings, thickness
 
 Matrix = NDArray[np.float64]
 
@@ -123,13 +123,13 @@ def _body(picture: Pixels, frame: Matrix, stout: bool, closed: bool, length: flo
         return round(float(px) * 16), round(float(py) * 16)
 
     def stroke(a: tuple[float, float], b: tuple[float, float], width: float) -> None:
-        thick = max(1, round(width * length))
+        thick = thickness(width * length)
         cv2.line(picture, spot(*a), spot(*b), BODY, thick, cv2.LINE_AA, 4)
 
     bend = -0.05 if closed else 0.0
-    stroke((bend, 0.02), (bend, 0.4), 0.15 if stout else 0.085)
-    stroke((bend, -0.12), (bend, 0.06), 0.13)
-    stroke((bend, -0.2), (bend, -0.19), 0.11)
+    stroke((bend, 0.02), (bend, 0.4), 0.18 if stout else 0.1)
+    stroke((bend, -0.12), (bend, 0.06), 0.15)
+    stroke((bend, -0.2), (bend, -0.19), 0.13)
     for side in (-0.5, 0.16) if closed else (-0.24, 0.24):
         stroke((bend, -0.2), (bend + side, -0.66), 0.025)
-        stroke((bend + side, -0.66), (bend + side * 1.06, -0.69), 0.06)
+        stroke((bend + side, -0.66), (bend + side * 1.06, -0.69), 0.07)

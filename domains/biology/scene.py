@@ -105,7 +105,8 @@ def _clouds(canvas: Pixels, rng: np.random.Generator, size: int) -> None:
         reach = (round(size * (0.1 + 0.12 * radius)), round(size * 0.07))
         place = _whole(np.asarray([x, y]) * size)
         cv2.ellipse(canvas, place, reach, 0, 0, 360, (236, 242, 248), -1, cv2.LINE_AA)
-    cv2.blur(canvas, (size // 12, size // 12), canvas)
+    width = max(1, size // 12)
+    cv2.blur(canvas, (width, width), canvas)
 
 
 def _stroke(

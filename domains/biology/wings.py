@@ -36,6 +36,16 @@ LEFT, TOP, WIDTH, HEIGHT = 0.06, 1.02, 1.26, 2.36
 """The painted area in units: from x = -LEFT and y = -TOP."""
 SHIFT = 4
 """Fractional bits of the coordinates that OpenCV draws at."""
+SPILL = 0.7
+"""Pixels that OpenCV's smooth shapes reach past their outline."""
+
+
+def thickness(width: float) -> int:
+    """Return the thickness to ask OpenCV for, so that a smooth line comes out `width` pixels wide.
+
+    It draws even thicknesses, and the odd ones above them, 2 * SPILL wider.
+    """
+    return max(1, 2 * round((width - 2 * SPILL) / 2))
 
 
 class Canvas:
@@ -45,7 +55,7 @@ class Canvas:
         self.unit = unit
         height, width = round(HEIGHT * unit), round(WIDTH * unit)
         self.pixels = np.empty((height, width, 3), np.uint8)
-        self.pixels[:] = ground
+        cv2.rectangle(self.pixels, (0, 0), (width, height), ground, -1)
         self.mask = np.zeros((height, width), np.uint8)
 
     def place(self, points: Points | Sequence[Points]) -> NDArray[np.int32]:
@@ -57,7 +67,7 @@ class Canvas:
 
     def line(self, points: Points | Sequence[Points], colour: Colour, width: float) -> None:
         """Draw a line through points, `width` units wide."""
-        thick = max(1, round(width * self.unit))
+        thick = thickness(width * self.unit)
         cv2.polylines(self.pixels, [self.place(points)], False, colour, thick, cv2.LINE_AA, SHIFT)
 
     def fill(self, points: Points | Sequence[Points], colour: Colour) -> None:
@@ -67,7 +77,7 @@ class Canvas:
     def disc(self, centre: Points, radius: float, colour: Colour) -> None:
         """Fill a circle."""
         x, y = (int(v) for v in self.place(centre))
-        reach = round(radius * self.unit * (1 << SHIFT))
+        reach = round(max(radius * self.unit - SPILL, 0.3) * (1 << SHIFT))
         cv2.circle(self.pixels, (x, y), reach, colour, -1, cv2.LINE_AA, SHIFT)
 
     def cover(self, points: Points | Sequence[Points], value: int = 255) -> None:
@@ -93,13 +103,13 @@ def paint_wings(traits: Traits, rng: np.random.Generator, unit: float) -> Pixels
         canvas.cover(wing.edge)
         _paint_marks(canvas, wing, traits, rng, front)
         rim: Colour = (84, 80, 86) if ground == COLOURS["black"] else _mix(ground, DARK, 0.6)
-        canvas.line(np.concatenate([wing.edge, wing.edge[:1]]), rim, 0.035)
+        canvas.line(np.concatenate([wing.edge, wing.edge[:1]]), rim, 0.045)
         if front:
             _paint_tips(canvas, wing, traits["wing tips"])
         _paint_margin(canvas, wing, traits["margin"])
         if traits["veins"] == "dark":
             for along in (0.04, 0.35, 0.66, 0.97):
-                canvas.line([BASE, wing.at(along, 1.05)], DARK, 0.042)
+                canvas.line([BASE, wing.at(along, 1.05)], DARK, 0.056)
         _paint_eyespots(canvas, wing, traits["eyespots"], rng, front)
         if traits["wear"] == "worn":
             _nick(canvas, wing, rng)
@@ -125,14 +135,16 @@ def _paint_marks(
     if pattern == "banded":
         middle = (0.58 if front else 0.52) + shift
         rim = [at(a, middle) for a in (-0.12, 0.15, 0.4, 0.65, 0.9, 1.15)]
-        canvas.line(rim, colour, 0.17 * size)
+        canvas.line(rim, colour, 0.18 * size)
     elif pattern == "striped":
+        width = 0.08 * size - 2 * SPILL / canvas.unit
         for x in (0.2, 0.42, 0.64, 0.86):
-            ends = np.asarray([[x + shift, -1.0], [x * 0.86 + shift, 0.9]], np.float32)
-            canvas.line(ends, colour, 0.066 * size)
+            top, foot = x + shift, 0.86 * x + shift
+            ends = [[top, -1], [top + width, -1], [foot + width, 0.9], [foot, 0.9]]
+            canvas.fill(np.asarray(ends, np.float32), colour)
     elif pattern == "spotted":
         for along, out in SPOT_PLACES[front]:
-            canvas.disc(at(along, out + shift), 0.082 * size, colour)
+            canvas.disc(at(along, out + shift), 0.09 * size, colour)
     elif pattern == "checkered":
         for i, inner in enumerate((0.28, 0.52, 0.76)):
             for j, a in enumerate((-0.08, 0.16, 0.40, 0.64, 0.88)):
@@ -162,7 +174,7 @@ def _paint_tips(canvas: Canvas, wing: Wing, tips: str) -> None:
     canvas.fill([*corners, corners[1] + ahead * 2, corners[0] + ahead * 2], TIPS[tips])
     if tips == "white-spotted":
         for along, out in ((0.0, 0.74), (0.16, 0.9), (0.36, 0.8)):
-            canvas.disc(wing.at(along, out), 0.065, SPOTS[tips])
+            canvas.disc(wing.at(along, out), 0.072, SPOTS[tips])
 
 
 TIPS = {"black": COLOURS["black"], "white-spotted": COLOURS["black"], "orange": (248, 118, 12)}
@@ -172,14 +184,14 @@ def _paint_margin(canvas: Canvas, wing: Wing, margin: str) -> None:
     if margin == "plain":
         return
     if margin == "orange-spotted":
-        canvas.line(wing.margin, DARK, 0.09)
+        canvas.line(wing.margin, DARK, 0.1)
     else:
-        canvas.line(wing.margin, DARK, 0.2 if margin == "black" else 0.3)
+        canvas.line(wing.margin, DARK, 0.22 if margin == "black" else 0.32)
     if margin in SPOTS:
         large = margin == "orange-spotted"
         for along in (0.1, 0.3, 0.5, 0.7, 0.9):
             centre = wing.at(along, 0.87 if large else 0.92)
-            canvas.disc(centre, 0.068 if large else 0.056, SPOTS[margin])
+            canvas.disc(centre, 0.082 if large else 0.068, SPOTS[margin])
 
 
 def _paint_eyespots(
@@ -188,15 +200,15 @@ def _paint_eyespots(
     size = rng.uniform(0.93, 1.07)
     at, ring = wing.at, partial(_ring, canvas)
     if eyespots == "forewing" and front:
-        ring(at(0.5, 0.6), 0.15 * size, (CREAM, DARK, CREAM), (1.0, 0.8, 0.3))
+        ring(at(0.5, 0.6), 0.165 * size, (CREAM, DARK, CREAM), (1.0, 0.8, 0.3))
     elif eyespots == "large":
         centre = at(0.42, 0.62) if front else at(0.5, 0.6)
         ring(centre, 0.2 * size, (CREAM, DARK, (120, 190, 255)), (1.0, 0.78, 0.4))
     elif eyespots == "hindwing row" and not front:
         for along in (0.08, 0.36, 0.64, 0.92):
-            ring(at(along, 0.74), 0.1 * size, (CREAM, DARK, CREAM), (1.0, 0.72, 0.25))
+            ring(at(along, 0.74), 0.115 * size, (CREAM, DARK, CREAM), (1.0, 0.72, 0.25))
     elif eyespots == "red" and not front:
-        ring(at(0.82, 0.7), 0.15 * size, (DARK, (236, 24, 36)), (1.0, 0.78))
+        ring(at(0.82, 0.7), 0.16 * size, (DARK, (236, 24, 36)), (1.0, 0.78))
 
 
 def _ring(
