@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from .names import clean
 
 COMMON_KEY, SYNONYMS_KEY = "_common", "_synonyms"
 """Keys of a nested label that hold its other names."""
+CHUNK = 256
+"""Rows turned into columns at a time; many more would keep the garbage collector busy."""
 
 
 def read_table(path: str | Path) -> dict[str, list[str]]:
@@ -51,20 +54,22 @@ def read_table(path: str | Path) -> dict[str, list[str]]:
 def _columns(
     rows: Iterator[list[str]], header: Sequence[str], origin: Origin
 ) -> dict[str, list[str]]:
+    width = len(header)
     columns: list[list[str]] = [[] for _ in header]
     shared: list[dict[str, str]] = [{} for _ in header]
-    long = []
-    for number, row in enumerate(rows):
-        if len(row) > len(header):
-            if any(row[len(header) :]):
-                long.append(number)
-        elif len(row) < len(header):
-            row += [""] * (len(header) - len(row))
-        for column, known, cell in zip(columns, shared, row, strict=False):
-            column.append(known.setdefault(cell, cell))
+    long: list[int] = []
+    while chunk := list(islice(rows, CHUNK)):
+        for number, row in enumerate(chunk, len(columns[0])):
+            if len(row) != width:
+                if any(row[width:]):
+                    long.append(number)
+                row[width:] = []
+                row += [""] * (width - len(row))
+        for column, known, cells in zip(columns, shared, zip(*chunk, strict=True), strict=True):
+            column.extend(map(known.setdefault, cells, cells))
     if long:
         raise LabelError(
-            f"{origin.say(long)}: more cells than the header's {len(header)}",
+            f"{origin.say(long)}: more cells than the header's {width}",
             "a name with the separator in it needs quotation marks",
         )
     while columns[0] and not any(column[-1] for column in columns):

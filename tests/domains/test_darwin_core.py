@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainclip.domains.darwin_core import RANKS, _circles
@@ -128,6 +128,7 @@ def test_other_bad_tables_are_refused():
 
 
 @given(st.integers(1, 12).flatmap(lambda n: st.lists(st.integers(0, n), min_size=n, max_size=n)))
+@settings(deadline=None)
 def test_circles_are_the_rows_that_lead_back_to_themselves(pointers):
     def leads_back(row: int) -> bool:
         here = row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainclip.domains.labels import LabelTree
@@ -128,6 +128,7 @@ labels = st.sampled_from(
 
 
 @given(st.lists(labels, min_size=1, unique=True))
+@settings(deadline=None)
 def test_labels_stay_apart_and_keep_a_name(names):
     tree, matched, nodes = flat(*names).enrich(DOMAIN)
     assert len(set(nodes.tolist())) == len(names)

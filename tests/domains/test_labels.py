@@ -280,6 +280,7 @@ def test_the_digest_tells_what_a_tree_says():
 
 
 @given(rows_of(3))
+@settings(deadline=None)
 def test_key_and_node_are_inverse(rows):
     ranks = ("a", "b", "c")
     tree = LabelTree.from_columns(columns_of(rows, ranks), ranks)
@@ -306,7 +307,7 @@ def steps(tree: LabelTree, start: int) -> dict[int, int]:
 
 
 @given(rows_of(4))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_distance_is_a_metric(rows):
     tree = LabelTree.from_columns(columns_of(rows), RANKS)
     ids = np.arange(len(tree))
@@ -318,6 +319,7 @@ def test_distance_is_a_metric(rows):
 
 
 @given(rows_of(4), st.data())
+@settings(deadline=None)
 def test_every_node_is_in_one_group_with_a_name_of_its_own(rows, data):
     tree = LabelTree.from_columns(columns_of(rows), RANKS)
     nodes = data.draw(st.lists(st.integers(0, len(tree) - 1), max_size=20))
@@ -346,6 +348,7 @@ def test_every_node_is_in_one_group_with_a_name_of_its_own(rows, data):
         max_size=10,
     )
 )
+@settings(deadline=None)
 def test_csv_round_trip_is_exact(tmp_path_factory, rows):
     ranks = ("a", "b", "c")
     tree = LabelTree.from_columns(

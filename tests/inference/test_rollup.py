@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domainclip.domains.labels import LabelTree
@@ -63,6 +63,7 @@ cell = st.sampled_from(["", "A", "B", "C"])
     st.integers(0, 3),
     st.integers(0, 2**32 - 1),
 )
+@settings(deadline=None)
 def test_probabilities_sum_to_one_at_every_rank(rows, batch, seed):
     columns = {rank: [row[i] for row in rows] for i, rank in enumerate(RANKS)}
     tree = LabelTree.from_columns(columns, RANKS)
