@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from domainclip.domains.registry import get_domain
+from domainclip.errors import UsageError
 
 from . import output
 from .framework import Group, Option
@@ -29,13 +30,25 @@ command = Group(
 @click.argument("source", metavar="PATH")
 @click.option("--domain", required=True, cls=Option, metavar="NAME", help="The field.")
 @click.option("--sheet", cls=Option, metavar="FILE", help="Write a contact sheet of the pictures.")
+@click.option(
+    "--columns",
+    default="",
+    cls=Option,
+    metavar="A=B,...",
+    help="Which column plays which part, where the guess is wrong: label=name,group=owner.",
+)
 @format_options
-def inspect(source: str, domain: str, sheet: str | None, out: Output) -> None:
+def inspect(source: str, domain: str, sheet: str | None, columns: str, out: Output) -> None:
     """Count pictures by rank, split and licence; find broken files, duplicates and leakage."""
     field = get_domain(domain)
+    parts = [part.partition("=") for part in columns.split(",") if part.strip()]
+    if not all(equals for _, equals, _ in parts):
+        raise UsageError(f"--columns {columns}: no column", "write --columns PART=COLUMN")
+    given = {part.strip(): column.strip() for part, _, column in parts}
     from domainclip.data.inspect import inspect as look
 
-    seen = look(source, field, sheet=Path(sheet) if sheet else None)
+    file = Path(sheet) if sheet else None
+    seen = look(source, field, sheet=file, columns=given, quiet=out.quiet)
     if out.style == "json":
         out.value({**seen.tables(), "problems": seen.problems, "unreadable": seen.unreadable})
     else:
@@ -45,5 +58,5 @@ def inspect(source: str, domain: str, sheet: str | None, out: Output) -> None:
     if sheet and not out.quiet:
         output.note(f"contact sheet: {sheet}")
     if seen.unreadable:
-        output.error(f"{seen.unreadable} pictures cannot be read")
+        output.error(f"{output.counted(seen.unreadable, 'picture')} cannot be read")
         sys.exit(1)

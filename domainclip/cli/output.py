@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, islice
 from numbers import Integral, Real
 from typing import Any, Literal, TextIO
@@ -45,6 +45,11 @@ def error(text: str, way_on: str = "") -> None:
 def note(text: str) -> None:
     """Say something on stderr."""
     click.echo(text, err=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return "1 picture", "2 pictures"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _say(kind: str, text: str, colour: str) -> None:
@@ -153,21 +158,35 @@ class Output:
             return 0
         if len(head) < FIRST_ROWS:  # all rows are here: a column without a value can go
             columns = [c for c in columns if any(_text(row.get(c)) for row in head)]
-        right = [all(_is_number(row.get(c)) or row.get(c) is None for row in head) for c in columns]
-        cells = [[_cell(row.get(column)) for column in columns] for row in head]
-        widths = [
-            max(_width(name), *(_width(line[i]) for line in cells))
-            for i, name in enumerate(columns)
-        ]
+        shown = [_Column(name, head) for name in columns]
         if self.stream.isatty():
-            widths = _shrink(widths, right, shutil.get_terminal_size().columns)
-        title = _line(columns, widths, right)
+            _shrink(shown, shutil.get_terminal_size().columns)
+        title = "  ".join(column.pad(column.name) for column in shown).rstrip()
         self.line(_paint(title, self.stream, bold=True))
         count = 0
-        later: Iterator[list[str]] = ([_cell(row.get(c)) for c in columns] for row in iterator)
-        for count, line in enumerate(chain(cells, later), 1):  # noqa: B007
-            self.line(_line(line, widths, right))
+        for count, row in enumerate(chain(head, iterator), 1):  # noqa: B007
+            self.line("  ".join(c.pad(_cell(row.get(c.name))) for c in shown).rstrip())
         return count
+
+
+class _Column:
+    """A column of a table: its width, and the side on which its values stand and are cut."""
+
+    def __init__(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        values = [row.get(name) for row in rows]
+        self.name = name
+        self.width = max(_width(name), *(_width(_cell(value)) for value in values))
+        self.is_number = all(value is None or _is_number(value) for value in values)
+        self.is_path = name in ("file", "file_name", "path")  # the end of a path tells most
+
+    def pad(self, text: str) -> str:
+        """Return a text in exactly this column's width."""
+        if _width(text) > self.width:
+            while _width(text) > self.width - 1:
+                text = text[1:] if self.is_path else text[:-1]
+            text = f"…{text}" if self.is_path else f"{text}…"
+        space = " " * (self.width - _width(text))
+        return space + text if self.is_number else text + space
 
 
 def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -195,33 +214,14 @@ def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return with_output
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    padded = []
-    for cell, width, is_right in zip(cells, widths, right, strict=True):
-        text = _cut(cell, width)
-        space = " " * (width - _width(text))
-        padded.append(space + text if is_right else text + space)
-    return "  ".join(padded).rstrip()
-
-
-def _shrink(widths: list[int], fixed: Sequence[bool], total: int) -> list[int]:
-    """Take width from the widest text column until the line fits."""
-    widths = list(widths)
-    room = total - 2 * (len(widths) - 1)
-    while sum(widths) > room:
-        free = [i for i, is_fixed in enumerate(fixed) if not is_fixed and widths[i] > 8]
+def _shrink(columns: Sequence[_Column], total: int) -> None:
+    """Take width from the widest text column until a line fits."""
+    room = total - 2 * (len(columns) - 1)
+    while sum(column.width for column in columns) > room:
+        free = [column for column in columns if not column.is_number and column.width > 8]
         if not free:
             break
-        widths[max(free, key=lambda i: widths[i])] -= 1
-    return widths
-
-
-def _cut(text: str, width: int) -> str:
-    if _width(text) <= width:
-        return text
-    while text and _width(text) > width - 1:
-        text = text[:-1]
-    return f"{text}…"
+        max(free, key=lambda column: column.width).width -= 1
 
 
 def _width(text: str) -> int:

@@ -89,7 +89,8 @@ def command(
     for path, reason in classifier.unreadable_:
         output.warning(f"{path}: {reason}" if path not in reason else reason)
     if classifier.unreadable_:
-        output.error(f"{len(classifier.unreadable_)} of {len(paths)} pictures could not be read")
+        left_out = len(classifier.unreadable_)
+        output.error(f"{left_out} of {output.counted(len(paths), 'picture')} could not be read")
         sys.exit(1)
 
 

@@ -140,7 +140,9 @@ def _finish(result: RunResult, out: Output) -> None:
             out.rows(result.rows, COLUMNS)
         out.line(str(result.folder))
     if result.unreadable:
-        output.warning(f"{result.unreadable} pictures could not be read and were left out")
+        output.warning(
+            f"{output.counted(result.unreadable, 'picture')} could not be read and left out"
+        )
     if not out.quiet:
         for line in result.next:
             output.hint(line)

@@ -77,6 +77,14 @@ def test_a_table_fits_the_terminal(monkeypatch):
     assert lines[1].endswith("0.5000") and "…" in lines[1] and "y" in lines[1]
 
 
+def test_paths_are_cut_where_they_tell_least(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = [{"file_name": "a/very/long/folder/1.jpg", "score": 0.5}]
+    line = printed("table", rows, Terminal()).splitlines()[1]
+    assert line == "…older/1.jpg  0.5000"
+
+
 def test_quiet_prints_one_column():
     assert printed("quiet", ROWS) == 'a, b\ntab\t"quote"\n'
     assert printed("quiet", ROWS, ids="n") == "3\n20000\n"
