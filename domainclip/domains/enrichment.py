@@ -21,6 +21,7 @@ class Enriched(NamedTuple):
 
     tree: LabelTree
     matched: int
+    """Leaves of the old tree that the other one knows; their ancestors are not counted."""
     nodes: NDArray[np.int32]
     """Shape (n_old_nodes,): the new node of each old one."""
 
@@ -69,7 +70,8 @@ def enrich_tree(own: LabelTree, other: LabelTree) -> Enriched:
             synonyms.append(other.synonyms(node))
     columns = {r: [k[i] if i < len(k) else "" for k in keys] for i, r in enumerate(ranks)}
     tree = type(own).from_columns(columns, ranks, common=common, synonyms=synonyms)
-    return Enriched(tree, len(matches), tree.nodes_of(columns)[:rows])
+    matched = int(np.isin(own.leaves, list(matches)).sum())
+    return Enriched(tree, matched, tree.nodes_of(columns)[:rows])
 
 
 def _different(names: Iterable[str], *known: str) -> tuple[str, ...]:
