@@ -74,7 +74,6 @@ def _by_parents(cells: Mapping[str, list[str]]) -> dict[str, list[Any]]:
         target[moving] = accepted[target[moving]]
     parent = target[_pointers(cells["parentnameusageid"], index, "parent")]
     is_synonym = target[:-1] != np.arange(len(ids))
-    parent[is_synonym] = len(ids)
     _refuse(_circles(parent), "parents in a circle", "a label cannot lie below itself")
 
     numbers = {rank: number for number, rank in enumerate(RANKS)}

@@ -121,6 +121,8 @@ def test_unknown_labels_are_told_with_the_nearest_one(tree):
             tree.node(bad)
     assert tree.nodes_of({"class": ["Insecta", "Pisces", "", None]}).tolist()[1:] == [-1, -1, -1]
     assert tree.nodes_of({"class": ["Pisces"], "species": ["Cus dus"]}).tolist() == [-1]
+    elsewhere = {"class": ["", "Aves", "Insecta"], "order": ["Coleoptera"] * 3}
+    assert tree.nodes_of(elsewhere).tolist() == [-1, -1, tree.node(("Insecta", "Coleoptera"))]
 
 
 def test_no_node_is_never_the_last_node(tree):
