@@ -6,6 +6,7 @@ import io
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
@@ -64,12 +65,15 @@ def read_image(
             warnings.simplefilter("ignore")  # what matters raises
             if isinstance(source, np.ndarray):
                 return _to_rgb(_from_array(source))
-            image = source if isinstance(source, Image.Image) else _open(source, domain_reader)
-            _check_size(where, image, max_pixels)
-            if side and image.format == "JPEG" and not isinstance(source, Image.Image):
-                least = 2 * side / min(image.size)
-                image.draft(None, (int(image.width * least) + 1, int(image.height * least) + 1))
-            return _to_rgb(_upright(image))
+            if isinstance(source, Image.Image):
+                _check_size(where, source, max_pixels)
+                return _to_rgb(_upright(source))
+            with closing(_open(source, domain_reader)) as image:
+                _check_size(where, image, max_pixels)
+                if side and image.format == "JPEG":
+                    least = 2 * side / min(image.size)
+                    image.draft(None, (int(image.width * least) + 1, int(image.height * least) + 1))
+                return _to_rgb(_upright(image))
     except UnreadableImage:
         raise
     except FileNotFoundError:
@@ -163,7 +167,7 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # a broken EXIF block is no reason to lose the picture
-        return image
+        return image.copy()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -115,10 +115,10 @@ def fill(name: str, job: Job, n: int, side: int, *, title: str, quiet: bool = Fa
         DataError: If the disk is full, the folder cannot be written, or a worker process died.
     """
     folder = paths.cache_dir("pictures") / name
-    if (folder / INDEX).is_file():
-        return open_packed(folder)
     partial = folder.with_name(f".{name}.{uuid.uuid4().hex[:8]}")
     with _explained(folder.parent):
+        if (folder / INDEX).is_file():
+            return open_packed(folder)
         try:
             _drop_abandoned(folder)
             partial.mkdir(parents=True)

@@ -16,7 +16,6 @@ from .columns import guess_columns
 from .raw import open_raw
 from .table import Table, some_of
 
-
 SHOWN = 4
 """Lineages of one name that a message shows."""
 
