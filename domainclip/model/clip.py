@@ -53,7 +53,7 @@ class DomainClip(nn.Module):
 
     def __init__(
         self,
-        clip: nn.Module,
+        clip: Any,
         tokenizer: Tokenizer,
         preprocess: Preprocess,
         config: dict[str, Any],
@@ -64,7 +64,7 @@ class DomainClip(nn.Module):
         self.preprocess = preprocess
         self.config = config
         self.projection_key, head = take_projection(clip.visual)
-        self.clip = clip
+        self.clip: Any = clip
         self.heads = nn.ModuleDict({"names": head})
         self.log_scales = nn.ParameterDict({"names": _scalar(clip.logit_scale)})
         clip.logit_scale = None
@@ -100,7 +100,7 @@ class DomainClip(nn.Module):
     def project(self, pooled: Tensor, head: str = "names") -> Tensor:
         """Return unit vectors of shape (n, dim) for pooled features."""
         with torch.autocast(pooled.device.type, enabled=False):
-            projected = self.heads[self.head(head)](pooled.float())
+            projected: Tensor = self.heads[self.head(head)](pooled.float())
         return functional.normalize(projected, dim=-1)
 
     def encode_image(self, pixels: Tensor, head: str = "names", normalize: bool = True) -> Tensor:
@@ -128,12 +128,13 @@ class DomainClip(nn.Module):
 
     def scale(self, head: str = "names") -> Tensor:
         """Return the logit scale of a head, 1/temperature, as a scalar."""
-        return self.log_scales[self.head(head)].exp()
+        scale: Tensor = self.log_scales[self.head(head)].exp()
+        return scale
 
     @torch.no_grad()
     def clamp_scales(self) -> None:
         """Hold every log scale in [0, ln 100]."""
-        for scale in self.log_scales.values():
+        for scale in self.log_scales.parameters():
             scale.clamp_(0.0, MAX_LOG_SCALE)
 
     def stock_state(self) -> dict[str, Tensor]:
@@ -142,7 +143,7 @@ class DomainClip(nn.Module):
             k: v for k, v in self.clip.state_dict().items() if not k.startswith("visual._taken")
         }
         state["logit_scale"] = self.log_scales["names"].detach()
-        head = self.heads["names"]
+        head: Any = self.heads["names"]
         if self.projection_key == "proj":
             state["visual.proj"] = head.weight.detach().T.contiguous()
         elif self.projection_key:
@@ -156,7 +157,7 @@ class DomainClip(nn.Module):
         return state | {f"log_scales.{k}": v for k, v in self.log_scales.state_dict().items()}
 
 
-def take_projection(visual: nn.Module) -> tuple[str, nn.Module]:
+def take_projection(visual: Any) -> tuple[str, nn.Module]:
     """Take the projection out of an open_clip image tower, which then returns its pooled feature.
 
     Returns:

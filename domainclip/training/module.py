@@ -43,6 +43,9 @@ class ContrastiveModule(L.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
+        self.mean: Tensor
+        self.std: Tensor
+        self.classes: Tensor
         self.views = views
         self.recipe = recipe
         self.steps = steps

@@ -44,7 +44,7 @@ def count_steps(
         with autocast:
             loss = trial.loss(_to(batch, device))
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         trial.configure_gradient_clipping(optimizer)
         optimizer.step()
         if device == "cuda":

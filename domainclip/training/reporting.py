@@ -66,7 +66,8 @@ def _shown(part: Tested) -> tuple[str, ...]:
 
 def _examples(part: Tested, data: PictureData, rows: NDArray[np.int64]) -> list[Example]:
     found, split = part.tally.predictions(), data.splits[part.split]
-    pixels = split.read(rows) if len(rows) else []
+    if not len(rows):
+        return []
     return [
         Example(
             image=image,
@@ -76,7 +77,7 @@ def _examples(part: Tested, data: PictureData, rows: NDArray[np.int64]) -> list[
             right=bool(found.right[row]),
             id=split.ids[row],
         )
-        for row, image in zip(rows.tolist(), pixels, strict=True)
+        for row, image in zip(rows.tolist(), split.read(rows), strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""The label tree of blood cells: lineage, series, group and cell type."""
+"""The label tree of blood cells: lineage, series, stage and cell type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from domainclip.domains.labels import LabelTree
 
-RANKS = ("lineage", "series", "group", "cell type")
+RANKS = ("lineage", "series", "stage", "cell_type")
 TABLE = Path(__file__).parent / "data" / "labels.csv"
 
 

@@ -16,7 +16,7 @@ from domainclip.recipe.keys import recipe_keys
 from domainclip.recipe.load import load_recipe
 
 ROW = {
-    "split": "test", "candidates": "seen", "rank": "cell type", "metric": "top1",
+    "split": "test", "candidates": "seen", "rank": "cell_type", "metric": "top1",
     "value": 0.91, "low": 0.9, "high": 0.92, "n": 2000,
 }  # fmt: skip
 
