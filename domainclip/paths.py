@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def bundled(name: str) -> Path:
-    """Return a folder that ships with the package: inside it when installed, beside it in a checkout.
+    """Return a folder that ships with the package: inside it, or beside it in a checkout.
 
     Looks inside first, so that a stray folder of the same name in site-packages is never picked up.
     """
