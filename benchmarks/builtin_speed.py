@@ -14,6 +14,7 @@ import time
 
 
 def main() -> None:
+    """Draw and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("domains", nargs="*")
     parser.add_argument("--size", type=int, default=128)

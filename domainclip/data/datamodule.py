@@ -242,8 +242,7 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
         fingerprint=fingerprint(
             source.tree.digest(),
             source.stamps,
-            source.nodes.tolist(),
-            *(list(source.dataset[c]) for c in ("id", "split", "captions", "group")),
+            source.dataset.remove_columns("image").to_dict(),
             sides,
         ),
         messages=messages,

@@ -249,14 +249,14 @@ def _from_dataset(rows: Any, stamp: object, places: list[str]) -> Raw:
     if image is None:
         image = next((n for n, f in rows.features.items() if _is_binary(f)), None)
     images = None
+    columns: dict[str, list[Any]] = {}
     if image is not None:
         images = rows.select_columns([image]).rename_columns({image: "image"})
         images = images.cast_column("image", datasets.Image(decode=False))
-        places = [
-            (record["path"] or f"{number:06d}") if isinstance(record, dict) else f"{number:06d}"
-            for number, record in enumerate(_paths_of(images))
-        ]
-    columns: dict[str, list[Any]] = {}
+        named, empty = _paths_of(images)
+        if empty == len(named):  # paths alone: a table of files
+            columns[image], images = list(named), None
+        places = [path or f"{number:06d}" for number, path in enumerate(named)]
     for name, feature in rows.features.items():
         if name == image:
             continue
@@ -271,11 +271,11 @@ def _from_dataset(rows: Any, stamp: object, places: list[str]) -> Raw:
     return Raw(columns, None, images, places, None, stamp)
 
 
-def _paths_of(images: Any) -> Iterator[dict[str, Any]]:
-    """Yield the path of each picture without touching its bytes."""
-    for batch in images.data.column("image").chunks:
-        for path in batch.field("path").to_pylist():
-            yield {"path": path}
+def _paths_of(images: Any) -> tuple[list[str | None], int]:
+    """Return the path of each picture, and how many have no bytes, without touching the bytes."""
+    parts = images.data.column("image").chunks
+    named = [path for part in parts for path in part.field("path").to_pylist()]
+    return named, sum(part.field("bytes").null_count for part in parts)
 
 
 def _is_binary(feature: Any) -> bool:

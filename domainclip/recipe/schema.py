@@ -46,10 +46,8 @@ class Data(Section):
     """Share of the training pictures held out for validation where the data names none."""
     test_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of all pictures held out as test where the data names none."""
-    size: Annotated[int, Field(ge=0)] = 0
-    """Side of a training picture in pixels; 0 for the model's own."""
     margin: Share = 0.125
-    """How much larger than `size` a picture is packed, so that crops have room."""
+    """How much larger than the model's input pictures are packed, so that crops have room."""
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Pictures per step."""
     workers: Annotated[int, Field(ge=0)] = 1
@@ -137,8 +135,6 @@ class Train(Section):
     """Stop after so many validations without a better one; 0 for never."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` uses bfloat16 where the processor has it."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of a moving average of the weights that is validated and saved instead; 0 for none."""
     augment: bool = True
     """Use the domain's augmentations."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from domainclip.model.clip import DomainClip
 from domainclip.recipe.schema import Recipe
 
 SCRATCH_LR, FINETUNE_LR = 1e-3, 1e-5
@@ -12,13 +11,12 @@ DEFAULT_MINUTES = 3.0
 
 
 def resolve(
-    recipe: Recipe, model: DomainClip, pretrained: bool, device: str, precision: str, pictures: int
+    recipe: Recipe, pretrained: bool, device: str, precision: str, pictures: int
 ) -> Recipe:
-    """Return the recipe with learning rate, length, device, precision and size filled in.
+    """Return the recipe with learning rate, length, device and precision filled in.
 
     Args:
         recipe: What was asked for.
-        model: The model it trains, which says the picture size.
         pretrained: Whether the model's weights are pretrained: those want a small learning rate.
         device: The device found.
         precision: The precision found.
@@ -37,6 +35,5 @@ def resolve(
             "device": device,
             "optim": recipe.optim.model_copy(update={"lr": lr}),
             "train": length.model_copy(update=updates),
-            "data": recipe.data.model_copy(update={"size": model.preprocess.size}),
         }
     )

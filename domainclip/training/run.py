@@ -121,7 +121,7 @@ def _run(
     for message in data.messages:
         say(message)
     precision = pick_precision(recipe.train.precision, device)
-    recipe = resolve(recipe, model, pretrained, device, precision, len(data.splits["train"]))
+    recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
     if recipe.train.steps is None:
         recipe = _with_steps(recipe, module, data, device, precision)

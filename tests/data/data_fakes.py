@@ -62,17 +62,17 @@ def augment(size: int) -> Callable[..., Mapping[str, Any]]:
 
 
 def make_domain(**changes: Any) -> Domain:
-    values: dict[str, Any] = dict(
-        name="fake",
-        title="Fake things",
-        summary="Things for tests.",
-        ranks=RANKS,
-        labels=labels,
-        vocabularies={"formal": "name", "common": "name"},
-        prompts={"default": PromptSet()},
-        noun="thing",
-        augment=augment,
-        builtin=BuiltinData(
+    values: dict[str, Any] = {
+        "name": "fake",
+        "title": "Fake things",
+        "summary": "Things for tests.",
+        "ranks": RANKS,
+        "labels": labels,
+        "vocabularies": {"formal": "name", "common": "name"},
+        "prompts": {"default": PromptSet()},
+        "noun": "thing",
+        "augment": augment,
+        "builtin": BuiltinData(
             sheets=sheets,
             individual=individual,
             draw=draw,
@@ -80,7 +80,7 @@ def make_domain(**changes: Any) -> Domain:
             describe=describe,
             sizes={"train": 30, "val": 6, "test": 9, "test_unseen": 4},
         ),
-    )
+    }
     return Domain(**{**values, **changes})
 
 

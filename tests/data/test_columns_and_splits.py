@@ -73,7 +73,7 @@ def test_what_is_given_wins():
 
 
 def test_unknown_columns_and_parts_are_refused_with_a_suggestion():
-    with pytest.raises(UsageError, match="'diseaze'.*does not have") as caught:
+    with pytest.raises(UsageError, match=r"'diseaze'.*does not have") as caught:
         guess(["path", "disease"], {"label": "diseaze"})
     assert caught.value.hint == "did you mean 'disease'?"
     with pytest.raises(UsageError, match="no part 'lable'") as caught:

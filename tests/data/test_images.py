@@ -157,9 +157,8 @@ def test_the_centre_square():
 def test_a_huge_picture_is_refused_by_its_header(tmp_path):
     path = tmp_path / "huge.png"
     path.write_bytes(huge_png(30_000, 30_000))
-    with pytest.raises(UnreadableImage, match=r"30000 x 30000 pixels are more than the limit"):
+    with pytest.raises(UnreadableImage, match=r"huge.png: 30000 x 30000 pixels are more than the"):
         read_image(path)
-    assert path.name in str(pytest.raises(UnreadableImage, read_image, path).value)
     with pytest.raises(UnreadableImage, match="truncated"):  # let through, it would be decoded
         read_image(huge_png(30, 30))
 
@@ -167,7 +166,7 @@ def test_a_huge_picture_is_refused_by_its_header(tmp_path):
 def test_our_limit_stands_in_for_pillows():
     before = Image.MAX_IMAGE_PIXELS
     large = encoded(Image.new("1", (20_000, 10_000)))  # Pillow alone refuses it
-    with pytest.raises(UnreadableImage, match="data.max_pixels"):
+    with pytest.raises(UnreadableImage, match=r"data\.max_pixels"):
         read_image(large, max_pixels=199_999_999)
     assert header_size(large) == (20_000, 10_000)
     assert before == Image.MAX_IMAGE_PIXELS
