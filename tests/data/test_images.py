@@ -2,11 +2,10 @@
 
 import io
 import pickle
-import struct
-import zlib
 
 import numpy as np
 import pytest
+from data_fakes import encoded, huge_png
 from PIL import Image
 
 from domainclip.data.images import (
@@ -16,29 +15,6 @@ from domainclip.data.images import (
     shrink,
     square,
 )
-
-
-def encoded(image, kind="PNG", **options):
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
-
-
-def huge_png(width, height):
-    """A PNG that says it is huge and has next to no data."""
-
-    def chunk(kind, data):
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 10))
-        + chunk(b"IEND", b"")
-    )
-
 
 RAMP = np.linspace(0, 65535, 16 * 16).astype(np.uint16).reshape(16, 16)
 COLOURS = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
