@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -118,7 +118,10 @@ def fill(name: str, job: Job, n: int, side: int, *, title: str, quiet: bool = Fa
     partial = folder.with_name(f".{name}.{uuid.uuid4().hex[:8]}")
     with _explained(folder.parent):
         if (folder / INDEX).is_file():
-            return open_packed(folder)
+            try:
+                return open_packed(folder)
+            except (ValueError, KeyError):  # damaged since: made anew
+                shutil.rmtree(folder)
         try:
             _drop_abandoned(folder)
             partial.mkdir(parents=True)
@@ -226,5 +229,6 @@ def _explained(folder: Path) -> Iterator[None]:
 def _drop_abandoned(folder: Path) -> None:
     """Remove what a killed process left of this cache more than a day ago."""
     for path in folder.parent.glob(f".{folder.name}.*"):
-        if time.time() - path.stat().st_mtime > 86400:
-            shutil.rmtree(path, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process was first
+            if time.time() - path.stat().st_mtime > 86400:
+                shutil.rmtree(path, ignore_errors=True)

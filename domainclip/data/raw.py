@@ -204,8 +204,9 @@ def _open_shards(shards: Sequence[Path], streaming: bool) -> Raw:
 def _open_hub(name: str, streaming: bool) -> Raw:
     import datasets
 
+    revision = _revision(name)
     try:
-        parts = datasets.load_dataset(name, streaming=streaming)
+        parts = datasets.load_dataset(name, revision=revision, streaming=streaming)
     except Exception as error:
         raise DataError(
             f"{name}: no folder here, and the Hub says: {_short(error)}",
@@ -213,7 +214,7 @@ def _open_hub(name: str, streaming: bool) -> Raw:
         ) from error
     opened = []
     for split, rows in parts.items():
-        stamp = [name, split, _revision(rows)]
+        stamp = [name, split, revision or str(getattr(rows, "_fingerprint", ""))]
         if streaming:
             rows = _keep_stream(rows, [name, split], stamp)
         opened.append((split, _from_dataset(rows, stamp, [""] * len(rows))))
@@ -235,10 +236,14 @@ def _open_hub(name: str, streaming: bool) -> Raw:
     )
 
 
-def _revision(rows: Any) -> str:
-    """Return what tells one state of a Hub data set from another."""
-    files = rows.info.download_checksums or {}
-    return ",".join(sorted(files)) or str(getattr(rows, "_fingerprint", ""))
+def _revision(name: str) -> str | None:
+    """Return the commit that a Hub data set is at, so that all of it is read at that one."""
+    import huggingface_hub
+
+    try:
+        return huggingface_hub.HfApi().dataset_info(name, timeout=20).sha
+    except Exception:  # no connection, or no such data set: the loader knows which
+        return None
 
 
 def _from_dataset(rows: Any, stamp: object, places: list[str]) -> Raw:
@@ -254,9 +259,9 @@ def _from_dataset(rows: Any, stamp: object, places: list[str]) -> Raw:
         images = rows.select_columns([image]).rename_columns({image: "image"})
         images = images.cast_column("image", datasets.Image(decode=False))
         named, empty = _paths_of(images)
-        if empty == len(named):  # paths alone: a table of files
-            columns[image], images = list(named), None
-        places = [path or f"{number:06d}" for number, path in enumerate(named)]
+        if empty == len(named) and not any(Path(path or "").is_absolute() for path in named):
+            columns[image], images = list(named), None  # paths alone: a table of files
+        places = [_place(path) or f"{number:06d}" for number, path in enumerate(named)]
     for name, feature in rows.features.items():
         if name == image:
             continue
@@ -278,6 +283,11 @@ def _paths_of(images: Any) -> tuple[list[str | None], int]:
     return named, sum(part.field("bytes").null_count for part in parts)
 
 
+def _place(path: str | None) -> str:
+    """Return a path as it is below its repository, wherever the Hub's cache has put that."""
+    return re.sub(r".*(@|/snapshots/)[0-9a-f]{40}/", "", path or "")
+
+
 def _is_binary(feature: Any) -> bool:
     import datasets
 
@@ -291,27 +301,35 @@ def _keep_stream(rows: Any, source: Sequence[str], stamp: object) -> Any:
     import datasets
 
     image = next((n for n, f in rows.features.items() if isinstance(f, datasets.Image)), None)
-    features = rows.features
+    features = dict(rows.features)
     if image is not None:
-        rows = rows.cast_column(image, datasets.Image(decode=False))
-        features = datasets.Features({**features, image: datasets.Image(decode=False)})
+        features[image] = datasets.Image(decode=False)
+        rows = rows.decode(False)
     return datasets.Dataset.from_generator(
         _stream,
-        features=features,
+        features=datasets.Features(features),
         cache_dir=_cache(),
         gen_kwargs={"rows": rows, "image": image, "made_of": json.dumps([source, stamp])},
     )
 
 
 def _stream(rows: Iterable[Mapping[str, Any]], image: str | None, made_of: str) -> Iterator[Any]:
+    """Yield rows with their pictures as bytes; `made_of` names the copy that is kept."""
+    import fsspec  # type: ignore[import-untyped]
+
     from .images import shrink
 
     for row in rows:
-        if image is None or not row[image] or not row[image].get("bytes"):
+        record = row[image] if image is not None else None
+        if record is None:
             yield row
-        else:
-            small = shrink(row[image]["bytes"])
-            yield {**row, image: {"path": row[image].get("path"), "bytes": small}}
+            continue
+        data, path = record.get("bytes"), record.get("path")
+        if data is None and path:
+            with fsspec.open(path) as file:
+                data = file.read()
+        small = shrink(data) if data else data
+        yield {**row, image: {"path": path, "bytes": small}}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -62,6 +62,16 @@ def test_it_is_made_once():
     assert (again.read([2]) == 2).all()
 
 
+@pytest.mark.parametrize("name", ["pixels.npy", "index.json"])
+def test_a_damaged_cache_is_made_anew(name):
+    made = fill("x", stripe, 50, 4, title="")
+    path = made.folder / name
+    path.write_bytes(path.read_bytes()[:200])
+    again = fill("x", stripe, 50, 4, title="")
+    assert (again.read([49]) == 49).all()
+    assert len(again.notes) == 50
+
+
 def test_it_pickles_as_its_folder():
     made = fill("x", stripe, 500, 4, title="")
     said = pickle.dumps(made)
