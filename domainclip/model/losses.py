@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor, arange
+import torch
+from torch import Tensor
 from torch.nn import functional
 
 
@@ -17,7 +18,7 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
         scale: Logit scale, 1/temperature.
     """
     logits = scale * images @ texts.T
-    own = arange(len(logits), device=logits.device)
+    own = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
 
 
@@ -39,3 +40,24 @@ def multi_positive_loss(images: Tensor, texts: Tensor, scale: Tensor, labels: Te
     return (
         functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)
     ) / 2
+
+
+def own_pair_loss(images: Tensor, texts: Tensor, scale: Tensor, labels: Tensor) -> Tensor:
+    """Symmetric InfoNCE that leaves out the other pairs of one's own label.
+
+    A caption says one picture: what it says may or may not hold of another picture of that label,
+    which is therefore neither a positive nor a negative. With all labels different it equals
+    `clip_loss`.
+
+    Args:
+        images: Unit vectors of shape (n, dim).
+        texts: Unit vectors of shape (n, dim), row i belonging to picture i.
+        scale: Logit scale, 1/temperature.
+        labels: Label ids of shape (n,).
+    """
+    logits = scale * images @ texts.T
+    own = torch.arange(len(logits), device=logits.device)
+    same = labels[:, None] == labels[None, :]
+    others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    logits = logits.masked_fill(others, float("-inf"))
+    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2

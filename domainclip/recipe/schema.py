@@ -98,7 +98,8 @@ class Loss(Section):
     """The contrastive objective."""
 
     kind: Literal["multi_positive", "clip"] = "multi_positive"
-    """`multi_positive`: all pictures of a label are positives; `clip`: only the own pair."""
+    """`multi_positive`: a name is right for every picture of its label, a caption for its own one,
+    while others of that label do not count; `clip`: only the own pair is ever right."""
     init_scale: Positive = 14.2857
     """Initial logit scale, 1/temperature (CLIP: 1/0.07)."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from domainclip.data.batches import Batch
 from domainclip.model.clip import DomainClip
-from domainclip.model.losses import clip_loss, multi_positive_loss
+from domainclip.model.losses import clip_loss, multi_positive_loss, own_pair_loss
 from domainclip.recipe.schema import Recipe
 from domainclip.texts import TextViews
 
@@ -88,15 +88,16 @@ class ContrastiveModule(L.LightningModule):
             rows = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
             if len(rows) > 1:
                 images = self.model.project(pooled[rows], head)
-                part = self._contrast(
-                    images, texts[rows], self.model.scale(head), batch.nodes[rows]
-                )
+                part = self._contrast(head, images, texts[rows], batch.nodes[rows])
                 total = total + part * (len(rows) / len(pooled))
         return total
 
-    def _contrast(self, images: Tensor, texts: Tensor, scale: Tensor, labels: Tensor) -> Tensor:
+    def _contrast(self, head: str, images: Tensor, texts: Tensor, labels: Tensor) -> Tensor:
+        scale = self.model.scale(head)
         if self.recipe.loss.kind == "clip":
             return clip_loss(images, texts, scale)
+        if head == "captions":
+            return own_pair_loss(images, texts, scale, labels)
         return multi_positive_loss(images, texts, scale, labels)
 
     def tokens(self, texts: Sequence[str]) -> Tensor:

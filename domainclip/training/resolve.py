@@ -10,9 +10,7 @@ SCRATCH_LR, FINETUNE_LR = 1e-3, 1e-5
 DEFAULT_MINUTES = 3.0
 
 
-def resolve(
-    recipe: Recipe, pretrained: bool, device: str, precision: str, pictures: int
-) -> Recipe:
+def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictures: int) -> Recipe:
     """Return the recipe with learning rate, length, device and precision filled in.
 
     Args:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from domainclip.model.losses import clip_loss, multi_positive_loss
+from domainclip.model.losses import clip_loss, multi_positive_loss, own_pair_loss
 
 
 def unit(n: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
@@ -58,3 +58,29 @@ def test_order_of_the_batch_does_not_matter(order):
     index = torch.tensor(order)
     two = multi_positive_loss(images[index], texts[index], torch.tensor(8.0), labels[index])
     assert one.item() == pytest.approx(two.item(), rel=1e-9)
+
+
+@given(st.integers(2, 9), st.integers(0, 1000))
+def test_own_pair_is_clip_when_all_labels_differ(n, seed):
+    images, texts, scale = unit(n, seed=seed), unit(n, seed=seed + 1), torch.tensor(10.0)
+    ours = own_pair_loss(images, texts, scale, torch.arange(n))
+    assert ours.item() == pytest.approx(clip_loss(images, texts, scale).item(), rel=1e-6)
+
+
+def test_own_pair_leaves_out_other_pairs_of_its_label():
+    images, texts, scale = unit(4, seed=5).requires_grad_(), unit(4, seed=6), torch.tensor(4.0)
+    labels = torch.tensor([1, 1, 2, 3])
+    own_pair_loss(images, texts, scale, labels).backward()
+    changed = torch.cat([texts[:1], unit(1, seed=8), texts[2:]])
+    first = images.grad[0].clone()
+    images.grad = None
+    # The text of picture 1, which shares the label of picture 0, says nothing to picture 0.
+    own_pair_loss(images, changed, scale, labels).backward()
+    torch.testing.assert_close(images.grad[0], first)
+
+
+def test_own_pair_by_hand():
+    # Two pictures of one label and nothing else: there is no negative, so nothing to learn.
+    images, texts = unit(2), unit(2, seed=1)
+    loss = own_pair_loss(images, texts, torch.tensor(3.0), torch.tensor([7, 7]))
+    assert loss.item() == pytest.approx(0.0, abs=1e-12)
