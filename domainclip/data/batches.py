@@ -130,6 +130,8 @@ class StepLoader(DataLoader[Batch]):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         """Yield the batches from the next step on."""
         self.steps_of.start = self.next_step
+        if self.num_workers:
+            one_thread()  # before the fork
         for batch in super().__iter__():
             self.next_step = batch.step + 1
             yield batch
@@ -200,6 +202,8 @@ def whole_loader(
     pictures: PictureSet, size: int, batch_size: int, workers: int = 0
 ) -> DataLoader[Batch]:
     """Return a loader of whole pictures in order, scaled to `size`, without augmentation."""
+    if workers:
+        one_thread()  # before the fork
     return DataLoader(
         _WholeBatches(pictures, size),  # type: ignore[arg-type]
         batch_size=batch_size,

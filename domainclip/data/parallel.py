@@ -49,6 +49,7 @@ def run_parallel(
         return
     # fork starts at once and needs neither pickling nor a guarded main module
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    one_thread()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork")
         pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(work,))
@@ -81,7 +82,11 @@ def _work(rows: range) -> list[Any]:
 
 
 def one_thread(worker: int = 0) -> None:
-    """Keep OpenCV to one thread: there is a process for each processor."""
+    """Keep OpenCV to one thread: there is a process for each processor.
+
+    Called before a fork as well: OpenCV's threads do not survive it, and a child that tells them to
+    end waits for ever.
+    """
     import cv2
 
     cv2.setNumThreads(1)
