@@ -34,7 +34,7 @@ def theirs(data: Path, epochs: int, precision: str, batch: int) -> dict[str, flo
         spent: list[float] = []
         inner = trainer.train_one_epoch
 
-        def timed(*args, **kwargs):  # noqa: ANN202
+        def timed(*args, **kwargs):
             start = time.perf_counter()
             inner(*args, **kwargs)
             spent.append(time.perf_counter() - start)
@@ -58,17 +58,19 @@ def ours(data: Path, epochs: int, precision: str, batch: int) -> dict[str, float
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["DOMAINCLIP_HOME"] = scratch
         steps = epochs * (len(training_rows(data)) // batch)
-        recipe = Recipe.model_validate({
-            "domain": "remote_sensing",
-            "out": f"{scratch}/run",
-            "data": {"source": str(data), "batch_size": batch},
-            "train": {"steps": steps, "validations": 1, "precision": precision},
-            "evaluate": {"bootstrap": 0},
-        })
+        recipe = Recipe.model_validate(
+            {
+                "domain": "remote_sensing",
+                "out": f"{scratch}/run",
+                "data": {"source": str(data), "batch_size": batch},
+                "train": {"steps": steps, "validations": 1, "precision": precision},
+                "evaluate": {"bootstrap": 0},
+            }
+        )
         packing = [0.0]
         opened = run.open_data
 
-        def timed(*args, **kwargs):  # noqa: ANN202
+        def timed(*args, **kwargs):
             start = time.perf_counter()
             data = opened(*args, **kwargs)
             packing[0] = time.perf_counter() - start
@@ -125,7 +127,9 @@ def main() -> None:
                 sys.exit(done.stderr[-2000:])
             figures = json.loads(done.stdout.strip().splitlines()[-1])
             rate[side] = figures["images"] / figures["seconds"]
-            print(f"{side},{figures['images']},{figures['seconds']:.1f},{rate[side]:.0f}", flush=True)
+            print(
+                f"{side},{figures['images']},{figures['seconds']:.1f},{rate[side]:.0f}", flush=True
+            )
         ratios.append(rate["ours"] / rate["theirs"])
     print(f"ratio ours / theirs: {min(ratios):.2f} to {max(ratios):.2f}")
 

@@ -57,14 +57,13 @@ def _devices() -> dict[str, Any]:
     try:
         import torch
 
-        from domainclip.training.precision import pick_device, pick_precision
+        from domainclip.training.precision import pick_device
     except ImportError as error:
         return {"device": f"torch cannot be imported: {error}"}
     device = pick_device("auto")
     name = torch.cuda.get_device_name() if device == "cuda" else ""
     return {
         "device": f"{device} ({name})" if name else device,
-        "precision": pick_precision("auto", device),
         "threads": torch.get_num_threads(),
     }
 

@@ -22,6 +22,7 @@ from .batches import Augment, Batch, PictureSet, StepLoader, StepSampler, TrainB
 from .builtin import SPLITS, load_builtin, split_sheets
 from .decoding import Decoded, Decoder, pack
 from .packed import Packed, Pictures, fingerprint
+from .parallel import cpu_count
 
 if TYPE_CHECKING:
     from .sources import Source
@@ -58,7 +59,8 @@ class PictureData(L.LightningDataModule):
         seed: Seeds the order and the augmentation.
         batch_size: Pictures per training step.
         eval_batch_size: Pictures per batch of the other loaders.
-        workers: Processes that prepare training batches.
+        workers: Processes that prepare batches; None for none where pictures are packed, which
+            costs less than a process, and one for each core where they are decoded at every use.
         augment: The domain's augmentation factory; None for none.
     """
 
@@ -70,7 +72,7 @@ class PictureData(L.LightningDataModule):
         seed: int = 0,
         batch_size: int = 128,
         eval_batch_size: int = 256,
-        workers: int = 1,
+        workers: int | None = None,
         augment: Callable[[int], Augment] | None = None,
     ) -> None:
         super().__init__()
@@ -84,6 +86,9 @@ class PictureData(L.LightningDataModule):
         self.ids = {name: split.ids for name, split in self.splits.items()}
         self.size, self.seed = size, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        if workers is None:
+            packed = all(isinstance(split.pictures, Packed) for split in self.splits.values())
+            workers = 0 if packed else cpu_count()
         self.workers, self.augment = workers, augment
         self.steps = self.steps_per_epoch
 

@@ -50,8 +50,8 @@ class Data(Section):
     """How much larger than the model's input pictures are packed, so that crops have room."""
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Pictures per step."""
-    workers: Annotated[int, Field(ge=0)] = 1
-    """Processes that prepare batches; 0 prepares them in the training process."""
+    workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that prepare batches; unset, none for packed pictures, else one for each core."""
     max_pixels: Count = 200_000_000
     """A picture of more pixels is refused before it is decoded."""
     cache_gb: Positive = 20.0

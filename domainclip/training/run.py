@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from torch import Tensor
 
 from domainclip.data.datamodule import PictureData, open_data
@@ -120,7 +121,11 @@ def _run(
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
-    precision = pick_precision(recipe.train.precision, device)
+    model.to(memory_format=torch.channels_last)
+    module = _module(recipe, model, data, prompts)
+    precision = pick_precision(
+        recipe.train.precision, device, module, next(iter(train_loader(data, 1, 0)))
+    )
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
     if recipe.train.steps is None:
