@@ -60,7 +60,7 @@ def contact_sheet(
     """
     columns = max(1, min(columns, len(images)))
     rows = max(1, math.ceil(len(images) / columns))
-    lines = 2 if captions else 0
+    lines = 2 if len(captions) else 0  # an array too: predictions come as one
     figure = Figure(
         figsize=(1.35 * columns, (1.35 + 0.14 * lines) * rows + (0.4 if title else 0.1))
     )
@@ -71,8 +71,8 @@ def contact_sheet(
         if i >= len(images):
             continue
         axis.imshow(np.asarray(images[i]))
-        if captions:
-            colour = colours[i] if colours else _INK
+        if len(captions):
+            colour = colours[i] if len(colours) else _INK
             _under(axis, _cut(captions[i], 22, lines), colour)
     _name(figure, title)
     return figure
