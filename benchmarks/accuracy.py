@@ -3,9 +3,9 @@
     python benchmarks/accuracy.py --domain biology --seeds 0 1 2
     python benchmarks/accuracy.py --domain remote_sensing --data FOLDER --minutes 5 --seeds 0 1 2
 
-Each run is `domainclip train` in a process of its own. A run folder that is there already is read,
-not repeated, so that the benchmark can be stopped and taken up again. Pictures are packed before the
-clock of `train.minutes` starts; validation counts.
+Each run is `domainclip train` in a process of its own. A run folder that is there already is
+read, not repeated, so that the benchmark can be stopped and taken up again. Pictures are packed
+before the clock of `train.minutes` starts; validation counts.
 """
 
 from __future__ import annotations

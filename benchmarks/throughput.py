@@ -3,8 +3,9 @@
     python benchmarks/throughput.py --data FOLDER [--epochs 20] [--precision float32]
 
 FOLDER is an image folder with `metadata.csv` (file_name, label, split), such as a copy of EuroSAT.
-Both sides run in processes of their own, one after the other, twice. Counted is everything from the
-first picture read to the last step: decoding (ours: packing) included, imports and model building not.
+Both sides run in processes of their own, one after the other, twice. Counted is everything from
+the first picture read to the last step: decoding (ours: packing) included, imports and model
+building not.
 """
 
 from __future__ import annotations

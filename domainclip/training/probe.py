@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import statistics
 import time
 from collections.abc import Iterable
 from itertools import islice
@@ -51,8 +52,7 @@ def count_steps(
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
         start = time.perf_counter()
-    timed = sorted(times[WARM:] or times)
-    step_seconds = sum(timed) / len(timed)
+    step_seconds = statistics.median(times[WARM:] or times)
     trial.eval()
     start = time.perf_counter()
     with torch.no_grad(), autocast:

@@ -15,7 +15,6 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from torch import Tensor
 
 from domainclip.data.datamodule import PictureData, open_data
@@ -121,7 +120,7 @@ def _run(
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = _module(recipe, model, data, prompts)
     precision = pick_precision(
         recipe.train.precision, device, module, next(iter(train_loader(data, 1, 0)))
