@@ -15,6 +15,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from torch import Tensor
 
 from domainclip.data.datamodule import PictureData, open_data
