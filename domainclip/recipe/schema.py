@@ -113,8 +113,9 @@ class Optim(Section):
     """Decay of matrices; biases, norms and logit scales are never decayed."""
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
     """Decay rate of AdamW's second moment."""
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Warm-up as a share of the run, so that it can never exceed it."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Warm-up as a share of the run, which it can so never exceed; unset, 0.05 from nothing and 0.1
+    for a pretrained model."""
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     """Largest gradient norm; 0 for none."""
     final_lr: Share = 0.01

@@ -150,8 +150,9 @@ class ContrastiveModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return fused AdamW with warm-up and cosine decay over the run's steps."""
         optim = self.recipe.optim
-        if optim.lr is None:
-            raise ValueError("optim.lr is resolved before training")
+        if optim.lr is None or optim.warmup is None:
+            raise ValueError("optim.lr and optim.warmup are resolved before training")
+        warmup = optim.warmup
         trained = [p for p in self.model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": optim.weight_decay},
@@ -159,7 +160,7 @@ class ContrastiveModule(L.LightningModule):
         ]
         optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(0.9, optim.beta2), fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: cosine(step, self.steps, optim.warmup, optim.final_lr)
+            optimizer, lambda step: cosine(step, self.steps, warmup, optim.final_lr)
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 

@@ -7,11 +7,12 @@ from typing import Any
 from domainclip.recipe.schema import Recipe
 
 SCRATCH_LR, FINETUNE_LR = 1e-3, 1e-5
+SCRATCH_WARMUP, FINETUNE_WARMUP = 0.05, 0.1
 DEFAULT_MINUTES = 3.0
 
 
 def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictures: int) -> Recipe:
-    """Return the recipe with learning rate, length, device and precision filled in.
+    """Return the recipe with learning rate, warm-up, length, device and precision filled in.
 
     Args:
         recipe: What was asked for.
@@ -20,7 +21,11 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
         precision: The precision found.
         pictures: Number of training pictures, which turns epochs into steps.
     """
-    lr = recipe.optim.lr or (FINETUNE_LR if pretrained else SCRATCH_LR)
+    lr, warmup = recipe.optim.lr, recipe.optim.warmup
+    if lr is None:
+        lr = FINETUNE_LR if pretrained else SCRATCH_LR
+    if warmup is None:
+        warmup = FINETUNE_WARMUP if pretrained else SCRATCH_WARMUP
     length = recipe.train
     updates: dict[str, Any] = {"precision": precision}
     if length.epochs is not None:
@@ -31,7 +36,7 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
     return recipe.model_copy(
         update={
             "device": device,
-            "optim": recipe.optim.model_copy(update={"lr": lr}),
+            "optim": recipe.optim.model_copy(update={"lr": lr, "warmup": warmup}),
             "train": length.model_copy(update=updates),
         }
     )

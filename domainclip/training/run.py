@@ -121,7 +121,7 @@ def _run(
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     module = _module(recipe, model, data, prompts)
     precision = pick_precision(
         recipe.train.precision, device, module, next(iter(train_loader(data, 1, 0)))

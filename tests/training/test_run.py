@@ -57,7 +57,8 @@ def test_run_folder_holds_what_the_design_says(whole):
 
 def test_recipe_of_a_run_is_resolved_and_repeats_it_bit_by_bit(whole, tmp_path):
     values = yaml.safe_load((whole.folder / "recipe.yaml").read_text())
-    assert values["optim"]["lr"] == 1e-3 and values["device"] == "cpu"
+    assert values["optim"]["lr"] == 1e-3 and values["optim"]["warmup"] == 0.05
+    assert values["device"] == "cpu"
     again = train(Recipe.model_validate({**values, "out": str(tmp_path / "again")}), progress=False)
     first, second = weights(whole.folder), weights(again.folder)
     assert all(torch.equal(first[k], second[k]) for k in first)
@@ -109,6 +110,17 @@ def test_model_folder_knows_its_labels_and_stock_open_clip_loads_it(whole):
         torch.testing.assert_close(
             stock.encode_image(pixels, normalize=True), ours.encode_image(pixels), atol=1e-5, rtol=0
         )
+
+
+def test_a_pretrained_model_is_fine_tuned_gently(whole, tmp_path):
+    model = {"name": str(whole.folder), "image_size": 0}
+    done = train(recipe(tmp_path / "run", model=model, train={"steps": 1}), progress=False)
+    values = yaml.safe_load((done.folder / "recipe.yaml").read_text())
+    assert values["optim"]["lr"] == 1e-5 and values["optim"]["warmup"] == 0.1
+    before, after = weights(whole.folder), weights(done.folder)
+    moved = max((before[k].float() - after[k].float()).abs().max().item() for k in before
+                if "running" not in k and "batches" not in k)  # fmt: skip
+    assert 0 < moved < 1e-3
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(whole):
