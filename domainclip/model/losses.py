@@ -42,22 +42,29 @@ def multi_positive_loss(images: Tensor, texts: Tensor, scale: Tensor, labels: Te
     ) / 2
 
 
-def own_pair_loss(images: Tensor, texts: Tensor, scale: Tensor, labels: Tensor) -> Tensor:
-    """Symmetric InfoNCE that leaves out the other pairs of one's own label.
+def caption_loss(
+    images: Tensor, texts: Tensor, scale: Tensor, labels: Tensor, said: Tensor
+) -> Tensor:
+    """Symmetric cross-entropy in which a caption is right for the pictures it was given to.
 
-    A caption says one picture: what it says may or may not hold of another picture of that label,
-    which is therefore neither a positive nor a negative. With all labels different it equals
-    `clip_loss`.
+    A caption says one picture. Pictures with the same caption share it as a positive; whether it
+    holds of the other pictures of its label is not known, so these are neither positives nor
+    negatives. With all labels and captions different it equals `clip_loss`.
 
     Args:
         images: Unit vectors of shape (n, dim).
         texts: Unit vectors of shape (n, dim), row i belonging to picture i.
         scale: Logit scale, 1/temperature.
         labels: Label ids of shape (n,).
+        said: Caption ids of shape (n,), equal where the captions are.
     """
     logits = scale * images @ texts.T
-    own = torch.arange(len(logits), device=logits.device)
-    same = labels[:, None] == labels[None, :]
-    others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    logits = logits.masked_fill(others, float("-inf"))
-    return (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own)) / 2
+    positive = said[:, None] == said[None, :]
+    unknown = (labels[:, None] == labels[None, :]) & ~positive
+    # Finite, since 0 * -inf of a soft target would be NaN.
+    logits = logits.masked_fill(unknown, -1e4)
+    targets = positive.to(logits.dtype)
+    targets = targets / targets.sum(dim=1, keepdim=True)
+    return (
+        functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)
+    ) / 2

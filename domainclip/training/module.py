@@ -13,7 +13,7 @@ from torch import Tensor
 
 from domainclip.data.batches import Batch
 from domainclip.model.clip import DomainClip
-from domainclip.model.losses import clip_loss, multi_positive_loss, own_pair_loss
+from domainclip.model.losses import caption_loss, clip_loss, multi_positive_loss
 from domainclip.recipe.schema import Recipe
 from domainclip.texts import TextViews
 
@@ -80,24 +80,26 @@ class ContrastiveModule(L.LightningModule):
             batch.indices.cpu().numpy(),
             (self.recipe.seed, 1, batch.step),
         )
-        texts = self.model.encode_text(self.tokens(draw.texts))
-        texts = texts[torch.from_numpy(draw.rows).to(texts.device)]
+        encoded = self.model.encode_text(self.tokens(draw.texts))
+        said = torch.from_numpy(draw.rows).to(encoded.device)
         pooled = self.model.pool(self.normalise(batch.pixels))
         total = pooled.new_zeros((), dtype=torch.float32)
         for head, chosen in (("names", ~draw.is_caption), ("captions", draw.is_caption)):
             rows = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
             if len(rows) > 1:
                 images = self.model.project(pooled[rows], head)
-                part = self._contrast(head, images, texts[rows], batch.nodes[rows])
+                part = self._contrast(head, images, encoded, said[rows], batch.nodes[rows])
                 total = total + part * (len(rows) / len(pooled))
         return total
 
-    def _contrast(self, head: str, images: Tensor, texts: Tensor, labels: Tensor) -> Tensor:
-        scale = self.model.scale(head)
+    def _contrast(
+        self, head: str, images: Tensor, encoded: Tensor, said: Tensor, labels: Tensor
+    ) -> Tensor:
+        scale, texts = self.model.scale(head), encoded[said]
         if self.recipe.loss.kind == "clip":
             return clip_loss(images, texts, scale)
         if head == "captions":
-            return own_pair_loss(images, texts, scale, labels)
+            return caption_loss(images, texts, scale, labels, said)
         return multi_positive_loss(images, texts, scale, labels)
 
     def tokens(self, texts: Sequence[str]) -> Tensor:

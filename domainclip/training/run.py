@@ -27,7 +27,7 @@ from domainclip.model.clip import DomainClip
 from domainclip.model.folder import create_model, save_model, write_json
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
-from domainclip.recipe.show import to_yaml
+from domainclip.recipe.show import flatten, to_yaml
 from domainclip.texts import NAME_VIEWS, TextViews
 
 from .environment import describe_environment
@@ -106,6 +106,7 @@ def _run(
 ) -> RunResult:
     say = _teller(progress)
     _hush()
+    asked = flatten(recipe)
     began = time.perf_counter()
     domain = get_domain(recipe.domain)
     prompts = _prompts(domain, recipe.text.prompts)
@@ -133,7 +134,9 @@ def _run(
         module = _module(recipe, model, data, prompts)
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
-    _write_start(folder, recipe, origins, environment)
+    found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
+    if checkpoint is None:  # a run that goes on keeps what it was begun with
+        _write_start(folder, recipe, {**origins, **found}, environment)
     say(
         f"training {steps} steps of {recipe.data.batch_size} on {len(data.splits['train'])} "
         f"pictures ({device}, {precision}) into {folder}"

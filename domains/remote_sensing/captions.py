@@ -92,7 +92,7 @@ def join(items: Sequence[str]) -> str:
 
 
 def captions(traits: Traits, rng: np.random.Generator) -> tuple[str, ...]:
-    """Say one tile: the reference caption of 15 to 25 words first, then shorter ones.
+    """Say one tile: the reference caption of 15 to 25 words first, then its sheet, then less.
 
     Args:
         traits: All traits of the sheet and of the individual.
@@ -108,7 +108,9 @@ def captions(traits: Traits, rng: np.random.Generator) -> tuple[str, ...]:
     ]
     if some:
         shorter.append(f"{_capital(join(some[:2]))} on {ground(traits)}.")
-    return (_reference(traits, there, lacking), *dict.fromkeys(shorter))
+    said = describe(traits)
+    whole = said[int(rng.integers(len(said)))]
+    return (_reference(traits, there, lacking), *dict.fromkeys([whole, *shorter]))
 
 
 def describe(traits: Traits) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from domainclip.model.losses import clip_loss, multi_positive_loss, own_pair_loss
+from domainclip.model.losses import caption_loss, clip_loss, multi_positive_loss
 
 
 def unit(n: int, dim: int = 8, seed: int = 0) -> torch.Tensor:
@@ -61,26 +61,38 @@ def test_order_of_the_batch_does_not_matter(order):
 
 
 @given(st.integers(2, 9), st.integers(0, 1000))
-def test_own_pair_is_clip_when_all_labels_differ(n, seed):
+def test_caption_loss_is_clip_when_labels_and_captions_differ(n, seed):
     images, texts, scale = unit(n, seed=seed), unit(n, seed=seed + 1), torch.tensor(10.0)
-    ours = own_pair_loss(images, texts, scale, torch.arange(n))
+    ours = caption_loss(images, texts, scale, torch.arange(n), torch.arange(n))
     assert ours.item() == pytest.approx(clip_loss(images, texts, scale).item(), rel=1e-6)
 
 
-def test_own_pair_leaves_out_other_pairs_of_its_label():
+def test_caption_loss_leaves_out_other_captions_of_a_label():
     images, texts, scale = unit(4, seed=5).requires_grad_(), unit(4, seed=6), torch.tensor(4.0)
-    labels = torch.tensor([1, 1, 2, 3])
-    own_pair_loss(images, texts, scale, labels).backward()
-    changed = torch.cat([texts[:1], unit(1, seed=8), texts[2:]])
+    labels, said = torch.tensor([1, 1, 2, 3]), torch.arange(4)
+    caption_loss(images, texts, scale, labels, said).backward()
     first = images.grad[0].clone()
     images.grad = None
-    # The text of picture 1, which shares the label of picture 0, says nothing to picture 0.
-    own_pair_loss(images, changed, scale, labels).backward()
+    # The caption of picture 1, which shares the label of picture 0, says nothing to picture 0.
+    changed = torch.cat([texts[:1], unit(1, seed=8), texts[2:]])
+    caption_loss(images, changed, scale, labels, said).backward()
     torch.testing.assert_close(images.grad[0], first)
 
 
-def test_own_pair_by_hand():
+def test_equal_captions_are_positives_across_labels():
+    images, shared = unit(2), unit(1, seed=1).expand(2, -1)
+    labels, scale = torch.tensor([1, 2]), torch.tensor(3.0)
+    equal = caption_loss(images, shared, scale, labels, torch.tensor([0, 0]))
+    # Both pictures are right for both rows, so picture to text has the least loss there is, ln 2.
+    logits = scale * images @ shared.T
+    down = functional.cross_entropy(logits.T, torch.full((2, 2), 0.5, dtype=torch.float64))
+    assert equal.item() == pytest.approx((math.log(2) + down.item()) / 2, rel=1e-6)
+
+
+def test_caption_loss_by_hand():
     # Two pictures of one label and nothing else: there is no negative, so nothing to learn.
     images, texts = unit(2), unit(2, seed=1)
-    loss = own_pair_loss(images, texts, torch.tensor(3.0), torch.tensor([7, 7]))
+    loss = caption_loss(
+        images, texts, torch.tensor(3.0), torch.tensor([7, 7]), torch.tensor([0, 1])
+    )
     assert loss.item() == pytest.approx(0.0, abs=1e-12)
