@@ -41,12 +41,9 @@ class PictureSet:
         """Return pixels of shape (side, side, 3), label node and captions of one picture."""
         return self.read([index])[0], int(self.nodes[index]), self.captions[index]
 
-    def read(
-        self, indices: Sequence[int] | NDArray[np.int64], size: int | None = None
-    ) -> NDArray[np.uint8]:
-        """Return whole pictures, shape (len(indices), side, side, 3), scaled to `size` if given."""
-        pixels = self.pictures.read(self.rows[np.asarray(indices, dtype=np.int64)])
-        return pixels if size in (None, self.pictures.side) else _scale(pixels, int(size or 0))
+    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return whole pictures with their margin, shape (len(indices), side, side, 3)."""
+        return self.pictures.read(self.rows[np.asarray(indices, dtype=np.int64)])
 
 
 class Batch(NamedTuple):
@@ -150,7 +147,7 @@ class TrainBatches:
 
     Args:
         pictures: The training split.
-        augment: The augmentation, which gives pictures of the training size; None scales only.
+        augment: Gives pictures of the training size; None cuts their centre out.
         size: Side of a training picture in pixels.
         seed: With the step, seeds the augmentation of a batch.
     """
@@ -166,7 +163,7 @@ class TrainBatches:
         """Return the batch of one (step, indices)."""
         step, indices = request
         if self.augment is None:
-            pixels = self.pictures.read(indices, self.size)
+            pixels = cut_centre(self.pictures.read(indices), self.size)
         else:
             whole = self.pictures.read(indices)
             pixels = np.empty((len(indices), self.size, self.size, 3), np.uint8)
@@ -184,7 +181,7 @@ class TrainBatches:
 
 
 class _WholeBatches:
-    """Batches of a picture set as it is, in order."""
+    """Batches of the centres of a picture set, in order."""
 
     def __init__(self, pictures: PictureSet, size: int) -> None:
         self.pictures, self.size = pictures, size
@@ -194,14 +191,14 @@ class _WholeBatches:
 
     def __getitems__(self, indices: list[int]) -> Batch:
         rows = np.asarray(indices, dtype=np.int64)
-        pixels = self.pictures.read(rows, self.size)
+        pixels = cut_centre(self.pictures.read(rows), self.size)
         return _batch(pixels, self.pictures.nodes[rows], rows, 0)
 
 
 def whole_loader(
     pictures: PictureSet, size: int, batch_size: int, workers: int = 0
 ) -> DataLoader[Batch]:
-    """Return a loader of whole pictures in order, scaled to `size`, without augmentation."""
+    """Return a loader of the centres of pictures, in order and without augmentation."""
     if workers:
         one_thread()  # before the fork
     return DataLoader(
@@ -226,12 +223,10 @@ def _batch(
     )
 
 
-def _scale(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    import cv2
-
-    smaller = size < pixels.shape[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    return np.stack([cv2.resize(p, (size, size), interpolation=how) for p in pixels])
+def cut_centre(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return the centre of pictures of shape (..., side, side, 3): (..., size, size, 3)."""
+    start = (pixels.shape[-2] - size) // 2
+    return pixels[..., start : start + size, start : start + size, :]
 
 
 def _same(batch: Any) -> Any:

@@ -81,6 +81,7 @@ class PictureData(L.LightningDataModule):
         self.fingerprint, self.messages = opened.fingerprint, opened.messages
         self.unreadable, self.descriptions = opened.unreadable, opened.descriptions
         self.unseen = opened.unseen
+        self.side = self.splits["train"].pictures.side
         self.captions = {name: split.captions for name, split in self.splits.items()}
         self.groups = {name: split.groups for name, split in self.splits.items()}
         self.ids = {name: split.ids for name, split in self.splits.items()}
@@ -150,11 +151,13 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
     )
 
 
-def packed_side(recipe: Recipe, split: str, size: int) -> int:
-    """Return the side that a split is packed at: training pictures have a margin for crops."""
-    if split != "train" or not recipe.train.augment:
-        return size
-    return round(size * (1 + recipe.data.margin))
+def packed_side(recipe: Recipe, size: int) -> int:
+    """Return the side that pictures are packed at: with a margin where training takes crops.
+
+    Tests cut the centre out of the same margin: random crops enlarge what they show, and a model
+    tested on whole pictures would see everything smaller than it learned it (arXiv:1906.06423).
+    """
+    return round(size * (1 + recipe.data.margin)) if recipe.train.augment else size
 
 
 def _open_builtin(recipe: Recipe, domain: Domain, size: int) -> Opened:
@@ -165,7 +168,7 @@ def _open_builtin(recipe: Recipe, domain: Domain, size: int) -> Opened:
         drawn = load_builtin(
             domain,
             name,
-            size=packed_side(recipe, name, size),
+            size=packed_side(recipe, size),
             seed=recipe.seed,
             count=min(recipe.data.limit or builtin.sizes[name], builtin.sizes[name]),
         )
@@ -211,8 +214,8 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
         rows = {
             name: np.sort(rng.permutation(every)[: asked.limit]) for name, every in rows.items()
         }
-    sides = {name: packed_side(recipe, name, size) for name in rows}
-    takes = sum(len(rows[name]) * 3 * sides[name] ** 2 for name in rows) / 1e9
+    side = packed_side(recipe, size)
+    takes = sum(map(len, rows.values())) * 3 * side**2 / 1e9
     messages = [*source.guesses, *source.problems]
     if takes > asked.cache_gb:
         messages.append(
@@ -222,7 +225,7 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
     images = source.dataset.select_columns(["image"])
     splits, unreadable, digests = {}, list(source.unreadable), {}
     for name in rows:
-        decoder = Decoder(images, rows[name], sides[name], domain.read_image, asked.max_pixels)
+        decoder = Decoder(images, rows[name], side, domain.read_image, asked.max_pixels)
         pictures: Packed | Decoded = Decoded(decoder)
         if takes <= asked.cache_gb:
             stamps = [source.stamps[row] for row in rows[name].tolist()]
@@ -248,7 +251,7 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
             source.tree.digest(),
             source.stamps,
             source.dataset.remove_columns("image").to_dict(),
-            sides,
+            side,
         ),
         messages=messages,
         unreadable=unreadable,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from domainclip.data.batches import cut_centre
 from domainclip.data.images import UnreadableImage, read_image, square
 from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import Groups, LabelTree
@@ -239,7 +240,7 @@ class ZeroShotClassifier:
         reader = get_domain(card["domain"]).read_image if "domain" in card else None
 
         def read(image: Picture) -> Tensor:
-            picture = read_image(image, domain_reader=reader, side=network.preprocess.size)
+            picture = read_image(image, domain_reader=reader, side=network.preprocess.shortest)
             return prepare(picture, network.preprocess)
 
         source = iter([images] if _is_one(images) else images)
@@ -291,10 +292,11 @@ class ZeroShotClassifier:
 def prepare(image: Image.Image, preprocess: Preprocess) -> Tensor:
     """Return the image tower's input for an RGB picture, shape (3, size, size), normalised.
 
-    The shortest side becomes `preprocess.size`, then the centre is cut out: the scale at which the
-    model was tested.
+    The shortest side becomes `preprocess.shortest`, then the centre is cut out: the scale at which
+    the model was tested.
     """
-    pixels = torch.from_numpy(square(image, preprocess.size).copy())
+    centre = cut_centre(square(image, preprocess.shortest), preprocess.size)
+    pixels = torch.from_numpy(centre.copy())
     pixels = pixels.permute(2, 0, 1).float() / 255
     mean, std = (torch.tensor(v)[:, None, None] for v in (preprocess.mean, preprocess.std))
     return (pixels - mean) / std

@@ -37,7 +37,13 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bicubic"
-    """The shortest side is resized to `size`, then the centre is cut out."""
+    resize: int = 0
+    """Shortest side in pixels before the centre is cut out; 0 for `size` itself."""
+
+    @property
+    def shortest(self) -> int:
+        """Shortest side in pixels before the centre is cut out."""
+        return self.resize or self.size
 
 
 class DomainClip(nn.Module):

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def save_model(
     write_json(folder / CONFIG, config)
     save_file({k: v.contiguous() for k, v in model.stock_state().items()}, folder / WEIGHTS)
     save_file({k: v.contiguous() for k, v in model.heads_state().items()}, folder / HEADS)
-    card = {"heads": list(model.heads), **card}
+    card = {"heads": list(model.heads), "resize": pre.resize, **card}
     if tree is not None:
         tree.to_csv(folder / LABELS)
         card |= {"ranks": list(tree.ranks), "labels": tree.digest()}
@@ -225,6 +226,9 @@ def _load_heads(model: DomainClip, folder: Path) -> None:
     _, unknown = model.load_state_dict(wanted, strict=False)
     if unknown:
         raise DataError(f"{folder / HEADS} does not fit the model: {', '.join(unknown[:5])}")
+    resize = int(read_card(folder).get("resize", 0))
+    if resize >= model.preprocess.size:
+        model.preprocess = replace(model.preprocess, resize=resize)
 
 
 def _split_tag(name: str) -> tuple[str, str | None]:

@@ -64,7 +64,8 @@ def count_steps(
     validation_seconds = time.perf_counter() - start
     torch.set_rng_state(state)
     left = (1 - BESIDE) * 60 * minutes - validations * validation_seconds
-    return max(1, int(left / step_seconds))
+    steps = max(1, int(left / step_seconds))
+    return steps - steps % validations if steps > validations else steps  # ends on a validation
 
 
 def _to(batch: Batch, device: str) -> Batch:

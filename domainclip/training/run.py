@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,7 @@ def _run(
         say(message)
     model.to(memory_format=torch.channels_last)
     module = _module(recipe, model, data, prompts)
+    model.preprocess = replace(model.preprocess, resize=data.side)
     precision = pick_precision(
         recipe.train.precision, device, module, next(iter(train_loader(data, 1, 0)))
     )

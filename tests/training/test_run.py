@@ -103,6 +103,7 @@ def test_model_folder_knows_its_labels_and_stock_open_clip_loads_it(whole):
     assert tree is not None and tree.digest() == domain.labels().digest()
     assert len(card["candidates"]) == 40
     ours = load_model(whole.folder)
+    assert ours.preprocess.shortest == 36  # the margin that tests cut the centre from
     stock, _ = open_clip.create_model_from_pretrained(f"local-dir:{whole.folder / 'model'}")
     stock.eval()
     pixels = torch.randn(2, 3, 32, 32)
