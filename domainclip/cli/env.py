@@ -31,11 +31,13 @@ def command(out: Output) -> None:
 
 def describe() -> dict[str, Any]:
     """Return what a report of a problem should say about this machine."""
+    from domainclip.data.parallel import cpu_count
+
     facts: dict[str, Any] = {
         "domainclip": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": _cores(),
+        "cores": cpu_count(),
     }
     for name in PACKAGES:
         try:
@@ -66,8 +68,3 @@ def _devices() -> dict[str, Any]:
         "device": f"{device} ({name})" if name else device,
         "threads": torch.get_num_threads(),
     }
-
-
-def _cores() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

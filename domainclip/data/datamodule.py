@@ -210,10 +210,7 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
     where = np.asarray(source.dataset["split"])
     rows = {name: np.flatnonzero(where == name) for name in SPLITS if (where == name).any()}
     if asked.limit:
-        rng = np.random.default_rng(recipe.seed)
-        rows = {
-            name: np.sort(rng.permutation(every)[: asked.limit]) for name, every in rows.items()
-        }
+        rows = _draw_rows(rows, source.nodes, asked.limit, recipe.seed)
     side = packed_side(recipe, size)
     takes = sum(map(len, rows.values())) * 3 * side**2 / 1e9
     messages = [*source.guesses, *source.problems]
@@ -235,6 +232,7 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
         unreadable += [(ids[i], reason) for i, reason in pictures.unreadable.items()]
         splits[name] = _take(source, name, rows[name], pictures)
     _check_enough(asked.source, splits, unreadable)
+    _check_val(asked.source, splits)
     if broken := len(unreadable) - len(source.unreadable):
         first = unreadable[len(source.unreadable)]
         messages.append(
@@ -257,6 +255,21 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
         unreadable=unreadable,
         unseen=np.array(sorted(unseen - trained), dtype=np.int32),
     )
+
+
+def _draw_rows(
+    rows: Mapping[str, NDArray[np.intp]], nodes: NDArray[np.int32], limit: int, seed: int
+) -> dict[str, NDArray[np.intp]]:
+    """Return at most `limit` rows of each split; val prefers labels that are still trained on."""
+    rng = np.random.default_rng(seed)
+    drawn: dict[str, NDArray[np.intp]] = {}
+    for name, every in rows.items():
+        order = rng.permutation(every)
+        if name == "val":
+            untrained = ~np.isin(nodes[order], nodes[drawn["train"]])
+            order = order[np.argsort(untrained, kind="stable")]
+        drawn[name] = np.sort(order[:limit])
+    return drawn
 
 
 def _take(source: Source, name: str, rows: NDArray[np.int64], pictures: Pictures) -> PictureSet:
@@ -289,6 +302,14 @@ def _check_enough(
         raise DataError(
             f"{name}: no picture is left for the split {split}",
             "give every label three pictures at least, or a split column that has all three",
+        )
+
+
+def _check_val(name: str, splits: Mapping[str, PictureSet]) -> None:
+    if not np.isin(splits["val"].nodes, splits["train"].nodes).any():
+        raise DataError(
+            f"{name}: no label of the split val is trained on, so it cannot choose a checkpoint",
+            "give it pictures of trained labels, or leave it out: it is then held out of train",
         )
 
 

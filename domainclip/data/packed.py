@@ -120,7 +120,7 @@ def fill(name: str, job: Job, n: int, side: int, *, title: str, quiet: bool = Fa
         if (folder / INDEX).is_file():
             try:
                 return open_packed(folder)
-            except (ValueError, KeyError):  # damaged since: made anew
+            except (ValueError, KeyError, EOFError, FileNotFoundError):  # damaged since: made anew
                 shutil.rmtree(folder)
         try:
             _drop_abandoned(folder)

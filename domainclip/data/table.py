@@ -189,10 +189,13 @@ class Table:
         """Return split and class of each row as its folders say: `[split/]class/.../file`."""
         folders = [place.split("/")[:-1] for place in self.places]
         tops = {parts[0] for parts in folders if parts}
+        named = {split_name(top) for top in tops}
         splits = None
-        # a class may be called "train": only if every folder is a split are they splits
-        if self.files is not None and tops and all(map(split_name, tops)) and all(folders):
-            splits = [split_name(parts[0]) or "" for parts in folders]
+        # a class may be called "train": only if every folder is a split are they splits; a picture
+        # that lies loose beside train and test changes nothing about that
+        several = all(folders) or {"train"} < named
+        if self.files is not None and tops and None not in named and several:
+            splits = [(split_name(parts[0]) if parts else None) or "train" for parts in folders]
             folders = [parts[1:] for parts in folders]
         if self.files is None:
             return None, [""] * self.n

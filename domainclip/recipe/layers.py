@@ -16,7 +16,7 @@ from .explain import Problem
 from .keys import Key, recipe_keys, recipe_sections
 
 PREFIX = "DOMAINCLIP_"
-RESERVED = frozenset(PREFIX + name for name in ("HOME", "DOMAINS", "DEBUG", "OFFLINE", "TEST_DATA"))
+RESERVED = frozenset(PREFIX + name for name in ("HOME", "DOMAINS", "DEBUG", "TEST_DATA"))
 """Environment variables of the prefix that are no recipe keys."""
 
 COMMAND_LINE = "command line"

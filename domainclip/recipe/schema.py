@@ -98,8 +98,7 @@ class Loss(Section):
     """The contrastive objective."""
 
     kind: Literal["multi_positive", "clip"] = "multi_positive"
-    """`multi_positive`: a name is right for every picture of its label, a caption for its own one,
-    while others of that label do not count; `clip`: only the own pair is ever right."""
+    """`multi_positive`: a name is right for all pictures of its label; `clip`: for its own."""
     init_scale: Positive = 14.2857
     """Initial logit scale, 1/temperature (CLIP: 1/0.07)."""
 
@@ -114,8 +113,7 @@ class Optim(Section):
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
     """Decay rate of AdamW's second moment."""
     warmup: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Warm-up as a share of the run, which it can so never exceed; unset, 0.05 from nothing and 0.1
-    for a pretrained model."""
+    """Warm-up as a share of the run; unset, 0.05 from nothing and 0.1 for a pretrained model."""
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     """Largest gradient norm; 0 for none."""
     final_lr: Share = 0.01
@@ -136,7 +134,7 @@ class Train(Section):
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after so many validations without a better one; 0 for never."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto` uses bfloat16 where the processor has it."""
+    """`auto` takes bfloat16 where a GPU has it, or where the model is faster by it on the CPU."""
     augment: bool = True
     """Use the domain's augmentations."""
 

@@ -281,6 +281,21 @@ def test_the_same_picture_in_train_and_test(tmp_path):
     assert "test/ant/copy.png (test)" in leak[0]
 
 
+def test_a_val_split_of_other_labels_is_refused(tmp_path):
+    fakes.class_folders(tmp_path, ("ant", "bee"), n=6, split="train")
+    fakes.class_folders(tmp_path, ("cat", "dog"), n=2, split="val")
+    fakes.class_folders(tmp_path, ("ant", "bee"), n=2, split="test")
+    with pytest.raises(DataError, match="no label of the split val is trained on"):
+        data_of(tmp_path)
+
+
+def test_a_limit_leaves_val_a_label_that_is_trained_on(tmp_path):
+    for split, n in (("train", 1), ("val", 1), ("test", 1)):
+        fakes.class_folders(tmp_path, [f"class {i:02d}" for i in range(40)], n=n, split=split)
+    splits = data_of(tmp_path, limit=2).splits
+    assert set(splits["val"].nodes.tolist()) <= set(splits["train"].nodes.tolist())
+
+
 def test_a_row_with_too_many_cells(tmp_path):
     (tmp_path / "t.csv").write_text("file_name,label\na.png,x\nb.png,Poa annua, L.\n")
     with pytest.raises(DataError, match="row 3") as caught:

@@ -62,11 +62,12 @@ def test_it_is_made_once():
     assert (again.read([2]) == 2).all()
 
 
+@pytest.mark.parametrize("left", [200, 0])
 @pytest.mark.parametrize("name", ["pixels.npy", "index.json"])
-def test_a_damaged_cache_is_made_anew(name):
+def test_a_damaged_cache_is_made_anew(name, left):
     made = fill("x", stripe, 50, 4, title="")
     path = made.folder / name
-    path.write_bytes(path.read_bytes()[:200])
+    path.write_bytes(path.read_bytes()[:left])
     again = fill("x", stripe, 50, 4, title="")
     assert (again.read([49]) == 49).all()
     assert len(again.notes) == 50

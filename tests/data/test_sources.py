@@ -64,6 +64,16 @@ def test_a_folder_of_splits(tmp_path):
     assert set(source.dataset["label"]) == {"ant", "bee"}
 
 
+def test_a_loose_picture_beside_the_splits_is_no_class(tmp_path):
+    for split, n in (("train", 6), ("test", 3)):
+        fakes.class_folders(tmp_path, n=n, split=split)
+    fakes.picture(tmp_path / "preview.png", 0)
+    source = opened(tmp_path)
+    assert set(source.dataset["label"]) == {"ant", "bee"}
+    assert set(source.dataset["split"]) == {"train", "val", "test"}
+    assert source.unreadable == [("preview.png", "it has no label")]
+
+
 def test_a_class_called_train_is_no_split(tmp_path):
     source = opened(fakes.class_folders(tmp_path, ("train", "tram")))
     assert set(source.dataset["label"]) == {"train", "tram"}
