@@ -15,6 +15,14 @@ from tqdm import tqdm
 from .module import ContrastiveModule
 
 
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of `metrics.jsonl`; a last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
 class MetricsLog(L.Callback):
     """Writes `metrics.jsonl`: one line every few steps and one at each validation.
 
@@ -30,9 +38,8 @@ class MetricsLog(L.Callback):
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Start the clock, and drop lines past the step that a resumed run goes on from."""
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [x for x in lines if json.loads(x)["step"] <= trainer.global_step]
-            self.path.write_text("".join(f"{x}\n" for x in kept), encoding="utf-8")
+            kept = [x for x in read_history(self.path) if x["step"] <= trainer.global_step]
+            self.path.write_text("".join(f"{json.dumps(x)}\n" for x in kept), encoding="utf-8")
         self._since = self._ended = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, index: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -19,6 +20,17 @@ from .module import ContrastiveModule
 LAST, BEST = "last", "best"
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """How training went."""
+
+    seconds: float
+    steps: int
+    """Steps behind the model, those before a resume included."""
+    stopped: bool
+    """True where Ctrl-C ended it early."""
+
+
 def fit(
     module: ContrastiveModule,
     data: PictureData,
@@ -28,7 +40,7 @@ def fit(
     device: str,
     precision: str,
     progress: bool,
-) -> tuple[float, bool]:
+) -> Fitted:
     """Train, and leave the best weights in the module.
 
     Args:
@@ -40,13 +52,10 @@ def fit(
         device: "cpu", "cuda" or "mps".
         precision: "float32" or "bfloat16".
         progress: Draw a progress bar on standard error.
-
-    Returns:
-        The seconds it took, and whether Ctrl-C ended it early.
     """
     steps = int(recipe.train.steps or 1)
     done = step_of(checkpoint)
-    every = max(1, steps // recipe.train.validations)
+    every = -(-steps // recipe.train.validations)
     best = ModelCheckpoint(
         folder / "checkpoints", BEST, monitor="val_score", mode="max", save_weights_only=True,
         enable_version_counter=False, save_on_train_epoch_end=False,
@@ -72,7 +81,7 @@ def fit(
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
         max_steps=steps,
         max_epochs=-1,
-        val_check_interval=min(every, steps - done) if steps > done else 1,
+        val_check_interval=every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         callbacks=callbacks,
@@ -90,9 +99,10 @@ def fit(
             ckpt_path=checkpoint,
             weights_only=False if checkpoint else None,
         )
-    if trainer.global_step > done:
+    reached = max(done, trainer.global_step)
+    if reached > done:
         trainer.save_checkpoint(checkpoint_path(folder, LAST))
-    if trainer.global_step % every:  # the last steps have not been validated
+    if reached > done and module.validated != reached:  # the run ends between two validations
         trainer.validate(module, data.loader("val"), verbose=False)
         score = trainer.callback_metrics["val_score"]
         if best.best_model_score is None or score >= best.best_model_score:
@@ -100,7 +110,7 @@ def fit(
     if checkpoint_path(folder, BEST).is_file():
         state = torch.load(checkpoint_path(folder, BEST), map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
-    return time.perf_counter() - began, stop.stopped
+    return Fitted(time.perf_counter() - began, reached, stop.stopped)
 
 
 def checkpoint_path(folder: Path, name: str) -> Path:

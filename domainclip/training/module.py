@@ -58,6 +58,8 @@ class ContrastiveModule(L.LightningModule):
             "mean", 255 * torch.tensor(pre.mean).view(1, 3, 1, 1), persistent=False
         )
         self.register_buffer("std", 255 * torch.tensor(pre.std).view(1, 3, 1, 1), persistent=False)
+        self.validated = -1
+        """Step of the last validation."""
         self._tokens: dict[str, Tensor] = {}
         self._hits: list[Tensor] = []
         self._chances: list[Tensor] = []
@@ -83,7 +85,7 @@ class ContrastiveModule(L.LightningModule):
         encoded = self.model.encode_text(self.tokens(draw.texts))
         said = torch.from_numpy(draw.rows).to(encoded.device)
         pooled = self.model.pool(self.normalise(batch.pixels))
-        total = pooled.new_zeros((), dtype=torch.float32)
+        total = 0.0 * pooled.float().sum()  # a gradient even where neither head has two pictures
         for head, chosen in (("names", ~draw.is_caption), ("captions", draw.is_caption)):
             rows = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
             if len(rows) > 1:
@@ -133,6 +135,7 @@ class ContrastiveModule(L.LightningModule):
 
         The mean probability of the right class breaks ties, which are common on small splits.
         """
+        self.validated = self.global_step
         if not sum(len(hits) for hits in self._hits):
             return
         top1 = torch.cat(self._hits).mean()

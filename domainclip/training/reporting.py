@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from domainclip.domains.contract import Domain
 from domainclip.evaluation.report import write_report
 from domainclip.plot import Example, contact_sheet
 
+from .callbacks import read_history
 from .final import Tested
 
 _SHEET = 24
@@ -46,7 +46,7 @@ def report_run(
         recipe_yaml=(folder / "recipe.yaml").read_text(encoding="utf-8"),
         environment=environment,
         rows=[row for part in tested for row in part.rows],
-        history=_history(folder),
+        history=read_history(folder / "metrics.jsonl"),
         confusions=[main.tally.confusion(rank) for rank in _shown(main)] if main else [],
         best=best,
         worst=worst,
@@ -92,10 +92,3 @@ def _sheet(data: PictureData) -> Figure:
 
 def _name(data: PictureData, node: int) -> str:
     return data.tree.name(node, "common") or data.tree.name(node) or ""
-
-
-def _history(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

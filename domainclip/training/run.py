@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shlex
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from domainclip import __version__
 from domainclip.data.datamodule import PictureData, open_data
 from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
-from domainclip.errors import UsageError, suggest
+from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
 from domainclip.model.clip import DomainClip
 from domainclip.model.folder import create_model, save_model, write_json
@@ -136,13 +140,15 @@ def _run(
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
     found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
-    if checkpoint is None:  # a run that goes on keeps what it was begun with
+    if checkpoint is not None:
+        _check_same_data(folder, data.fingerprint)
+    else:  # a run that goes on keeps what it was begun with
         _write_start(folder, recipe, {**origins, **found}, environment)
     say(
         f"training {steps} steps of {recipe.data.batch_size} on {len(data.splits['train'])} "
         f"pictures ({device}, {precision}) into {folder}"
     )
-    seconds, stopped = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
+    fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for part in tested for row in part.rows]
@@ -152,20 +158,22 @@ def _run(
         folder / METRICS,
         {
             "rows": rows,
-            "train_seconds": round(seconds, 1),
+            "train_seconds": round(fitted.seconds, 1),
             "total_seconds": round(time.perf_counter() - began, 1),
-            "steps": steps,
-            "stopped_early": stopped,
+            "steps": fitted.steps,
+            "stopped_early": fitted.stopped,
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
         },
     )
-    hints = [f"domainclip predict PICTURES --model {folder}"]
-    if stopped:
-        hints = [f"domainclip train --resume {folder}", *hints]
+    hints = [f"domainclip predict PICTURES --model {shlex.quote(str(folder))}"]
+    if fitted.stopped:
+        hints = [f"domainclip train --resume {shlex.quote(str(folder))}", *hints]
     report = report_run(folder, tested, data, domain, environment, hints, schematic=schematic)
     say(f"report: {report}")
-    return RunResult(folder, rows, hints, len(data.unreadable), stopped)
+    if domain.notice:
+        say(domain.notice)
+    return RunResult(folder, rows, hints, len(data.unreadable), fitted.stopped)
 
 
 def _module(
@@ -231,7 +239,7 @@ def _save(
                 "recipe": recipe.model_dump(mode="json"),
                 "data": data.fingerprint,
                 "schematic": recipe.data.source == "builtin",
-                "domainclip": describe_environment("cpu", "", (), "")["domainclip"],
+                "domainclip": __version__,
             },
         },
     )
@@ -253,9 +261,28 @@ def _new_folder(recipe: Recipe) -> Path:
                 f"{folder} holds a run already",
                 f"go on with it by --resume {folder}, or name another --out",
             )
-        return folder
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return runs_dir() / f"{recipe.domain}-{stamp}"
+        return _writable(folder)
+    stamp = f"{recipe.domain}-{datetime.now():%Y%m%d-%H%M%S}"
+    names = (stamp if i == 1 else f"{stamp}-{i}" for i in count(1))
+    return _writable(next(runs_dir() / name for name in names if not (runs_dir() / name).exists()))
+
+
+def _writable(folder: Path) -> Path:
+    """Return the folder if it can be made, so that no run is lost at its end."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(f"{folder} cannot be made: {there} is not a folder that can be written to",
+                         "name another place by --out")  # fmt: skip
+    return folder
+
+
+def _check_same_data(folder: Path, fingerprint: str) -> None:
+    begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["data_fingerprint"]
+    if begun != fingerprint:
+        raise DataError(
+            f"the data has changed since the run in {folder} began",
+            f"begin a new run under its recipe: domainclip train --recipe {folder}",
+        )
 
 
 def _prompts(domain: Domain, name: str) -> PromptSet:

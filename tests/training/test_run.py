@@ -1,6 +1,7 @@
 """Whole runs on a few drawn pictures: what they leave, and that they go on exactly."""
 
 import json
+import shutil
 from pathlib import Path
 
 import open_clip
@@ -9,7 +10,7 @@ import torch
 import yaml
 
 from domainclip.domains.registry import get_domain
-from domainclip.errors import UsageError
+from domainclip.errors import DataError, UsageError
 from domainclip.model.folder import load_model, read_card, read_labels
 from domainclip.recipe.schema import Recipe
 from domainclip.training import fit as fitting
@@ -65,24 +66,29 @@ def test_recipe_of_a_run_is_resolved_and_repeats_it_bit_by_bit(whole, tmp_path):
     assert read_metrics(again.folder)["rows"] == read_metrics(whole.folder)["rows"]
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch):
-    def stop_at_three(self, trainer, module, outputs, batch, index):
-        if trainer.global_step == 3 and not self.stopped:
+@pytest.mark.parametrize("at", [3, 5])  # between validations, and within the last interval
+def test_a_stopped_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch, at):
+    def stop_early(self, trainer, module, outputs, batch, index):
+        if trainer.global_step == at and not self.stopped:
             self._stop(2, None)
         if self.stopped:
             trainer.should_stop = True
 
     with monkeypatch.context() as patched:
-        patched.setattr(fitting.StopOnSignal, "on_train_batch_end", stop_at_three)
+        patched.setattr(fitting.StopOnSignal, "on_train_batch_end", stop_early)
         stopped = train(recipe(tmp_path / "run"), progress=False)
     assert stopped.stopped and "--resume" in stopped.next[0]
-    assert fitting.step_of(fitting.checkpoint_path(stopped.folder, fitting.LAST)) == 3
+    assert fitting.step_of(fitting.checkpoint_path(stopped.folder, fitting.LAST)) == at
+    assert read_metrics(stopped.folder)["steps"] == at
+    with (stopped.folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99, "tra')  # a kill in the middle of a line
     done = resume(stopped.folder, progress=False)
     assert not done.stopped
     first, second = weights(whole.folder), weights(done.folder)
     assert all(torch.equal(first[k], second[k]) for k in first)
     steps = [json.loads(x) for x in (done.folder / "metrics.jsonl").read_text().splitlines()]
     assert [x["step"] for x in steps] == sorted(x["step"] for x in steps)
+    assert [x["step"] for x in steps if "val_top1" in x][-1] == 6
 
 
 def test_rows_cover_both_splits_and_every_rank_that_tells_apart(whole):
@@ -127,6 +133,21 @@ def test_a_pretrained_model_is_fine_tuned_gently(whole, tmp_path):
 def test_a_folder_that_holds_a_run_is_not_overwritten(whole):
     with pytest.raises(UsageError, match="holds a run already"):
         train(recipe(whole.folder), progress=False)
+
+
+def test_a_run_does_not_go_on_with_other_data(whole, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(whole.folder, folder)
+    begun = json.loads((folder / "environment.json").read_text())
+    (folder / "environment.json").write_text(json.dumps({**begun, "data_fingerprint": "other"}))
+    with pytest.raises(DataError, match="the data has changed"):
+        resume(folder, progress=False)
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_starts(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UsageError, match="cannot be made"):
+        train(recipe(tmp_path / "file" / "run"), progress=False)
 
 
 def test_resume_needs_a_run(tmp_path):
