@@ -59,7 +59,7 @@ def _devices() -> dict[str, Any]:
     try:
         import torch
 
-        from domainclip.training.precision import pick_device
+        from domainclip.model.device import pick_device
     except ImportError as error:
         return {"device": f"torch cannot be imported: {error}"}
     device = pick_device("auto")

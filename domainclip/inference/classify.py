@@ -22,6 +22,7 @@ from domainclip.domains.labels import Groups, LabelTree
 from domainclip.domains.registry import get_domain
 from domainclip.errors import LabelError, UsageError, suggest
 from domainclip.model.clip import DomainClip, Preprocess
+from domainclip.model.device import pick_device
 from domainclip.model.folder import load_model, read_card, read_labels
 
 from .prompts import embed_labels, label_texts
@@ -274,7 +275,7 @@ class ZeroShotClassifier:
             else:
                 folder = Path(self.model).expanduser()
                 self._card = read_card(folder) if folder.is_dir() else {}
-                self._network = load_model(self.model, device=_device(self.device))
+                self._network = load_model(self.model, device=pick_device(self.device))
         return self._network, self._card
 
     def _own_labels(self, card: Mapping[str, Any]) -> tuple[LabelTree, NDArray[Any]]:
@@ -315,11 +316,3 @@ def _prompts_of(card: Mapping[str, Any]) -> PromptSet:
         return PromptSet()
     sets = get_domain(card["domain"]).prompts
     return sets.get(str(card.get("prompts", "default")), sets["default"])
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

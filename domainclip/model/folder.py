@@ -236,8 +236,13 @@ def _split_tag(name: str) -> tuple[str, str | None]:
     return (architecture, tag) if architecture else (tag, None)
 
 
+def built_in_configs() -> tuple[str, ...]:
+    """Return the names of the small configs that ship with the package."""
+    return tuple(sorted(path.stem for path in CONFIGS.glob("*.json")))
+
+
 def _register_configs() -> None:
-    if not {p.stem for p in CONFIGS.glob("*.json")} <= set(open_clip.list_models()):
+    if not set(built_in_configs()) <= set(open_clip.list_models()):
         open_clip.add_model_config(CONFIGS)
 
 

@@ -1,4 +1,4 @@
-"""Which device and number format to train in: found out on this machine, not assumed."""
+"""Which number format to train in: found out on this machine, not assumed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,6 @@ from .module import ContrastiveModule
 _ROUNDS = 4
 _WORTH_IT = 0.9
 """bfloat16 is taken on a CPU where a pass takes less than this share of float32's time."""
-
-
-def pick_device(wanted: str) -> str:
-    """Return the device for a recipe's `device`: `auto` takes an accelerator where there is one."""
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def pick_precision(wanted: str, device: str, module: ContrastiveModule, batch: Batch) -> str:

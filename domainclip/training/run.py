@@ -28,7 +28,8 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
 from domainclip.model.clip import DomainClip
-from domainclip.model.folder import create_model, save_model, write_json
+from domainclip.model.device import pick_device
+from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
@@ -38,7 +39,7 @@ from .environment import describe_environment
 from .final import test_model
 from .fit import LAST, checkpoint_path, fit, train_loader
 from .module import ContrastiveModule
-from .precision import pick_device, pick_precision
+from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
 from .reporting import report_run
 from .resolve import DEFAULT_MINUTES, resolve
@@ -123,6 +124,8 @@ def _run(
         image_size=recipe.model.image_size,
         init_scale=recipe.loss.init_scale,
     )
+    if not (pretrained or recipe.model.name in built_in_configs()):
+        say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
