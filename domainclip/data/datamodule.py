@@ -45,6 +45,8 @@ class Opened:
     """Label node -> sentences that describe it without its name."""
     unseen: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     """Label nodes that no training picture has."""
+    licences: tuple[str, ...] = ()
+    """Licences of the pictures, where the source says them."""
 
 
 class PictureData(L.LightningDataModule):
@@ -80,7 +82,7 @@ class PictureData(L.LightningDataModule):
         self.tree, self.splits = opened.tree, opened.splits
         self.fingerprint, self.messages = opened.fingerprint, opened.messages
         self.unreadable, self.descriptions = opened.unreadable, opened.descriptions
-        self.unseen = opened.unseen
+        self.unseen, self.licences = opened.unseen, opened.licences
         self.side = self.splits["train"].pictures.side
         self.captions = {name: split.captions for name, split in self.splits.items()}
         self.groups = {name: split.groups for name, split in self.splits.items()}
@@ -254,6 +256,7 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
         messages=messages,
         unreadable=unreadable,
         unseen=np.array(sorted(unseen - trained), dtype=np.int32),
+        licences=tuple(sorted(set(source.dataset["licence"]) - {""})),
     )
 
 

@@ -237,6 +237,7 @@ def _save(
             "notice": domain.notice,
             "prompts": recipe.text.prompts,
             "candidates": [list(data.tree.key(int(node))) for node in seen],
+            "data_licences": list(data.licences),
             "provenance": {
                 "base": recipe.model.name if pretrained else None,
                 "recipe": recipe.model_dump(mode="json"),

@@ -86,6 +86,7 @@ def test_pictures_and_captions_reach_the_run():
     data = open_data(recipe, get_domain("medical"), 32)
     assert data.unreadable == []
     assert all(len(captions) == 1 for captions in data.captions["train"])
+    assert "CC BY-NC-SA" in data.licences
     data.steps = 2
     batches = list(data.train_dataloader())
     assert batches[0].pixels.shape == (16, 3, 32, 32)
