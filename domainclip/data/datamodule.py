@@ -20,7 +20,7 @@ from domainclip.recipe.schema import Recipe
 
 from .batches import Augment, Batch, PictureSet, StepLoader, StepSampler, TrainBatches, whole_loader
 from .builtin import SPLITS, load_builtin, split_sheets
-from .decoding import Decoded, Decoder, pack
+from .decoding import Decoded, Decoder, find_unreadable, pack
 from .packed import Packed, Pictures, fingerprint
 from .parallel import cpu_count
 
@@ -225,8 +225,10 @@ def _open_source(recipe: Recipe, domain: Domain, size: int) -> Opened:
     splits, unreadable, digests = {}, list(source.unreadable), {}
     for name in rows:
         decoder = Decoder(images, rows[name], side, domain.read_image, asked.max_pixels)
-        pictures: Packed | Decoded = Decoded(decoder)
-        if takes <= asked.cache_gb:
+        pictures: Packed | Decoded
+        if takes > asked.cache_gb:
+            pictures = Decoded(decoder, find_unreadable(decoder))
+        else:
             stamps = [source.stamps[row] for row in rows[name].tolist()]
             pictures = pack(decoder, stamps, title=f"packing {name.replace('_', ' ')}")
             digests[name] = [note["digest"] if note else "" for note in pictures.notes]

@@ -16,6 +16,7 @@ from domainclip.errors import DataError
 
 from .images import MAX_PIXELS, Reader, UnreadableImage, read_image, square
 from .packed import Packed, fill, fingerprint
+from .parallel import run_parallel
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,37 @@ def pack(decoder: Decoder, stamps: Sequence[object], *, title: str, quiet: bool 
     return fill(name, decoder, len(stamps), decoder.side, title=title, quiet=quiet)
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """The job of telling why pictures cannot be read: "" for each that can."""
+
+    decoder: Decoder
+
+    def __call__(self, rows: range) -> list[str]:
+        return [self._reason(row) for row in rows]
+
+    def _reason(self, row: int) -> str:
+        try:
+            self.decoder(row)
+        except UnreadableImage as error:
+            return error.reason
+        return ""
+
+
+def find_unreadable(decoder: Decoder) -> dict[int, str]:
+    """Return number and reason of each picture that cannot be read, by reading all once."""
+    found: dict[int, str] = {}
+    trial, n = _Trial(decoder), len(decoder.rows)
+    for rows, reasons in run_parallel(trial, n, "reading pictures"):
+        found |= {row: why for row, why in zip(rows, reasons, strict=True) if why}
+    return found
+
+
 @dataclass
 class Decoded:
     """Pictures that are decoded whenever they are read, for sets too large to pack.
 
-    One that cannot be read is black, with a warning: only reading all would tell them in advance.
+    One that can no longer be read is black, with a warning.
     """
 
     decoder: Decoder

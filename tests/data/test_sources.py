@@ -405,6 +405,12 @@ def test_past_the_size_limit_pictures_are_decoded_on_the_fly(tmp_path, home):
         np.testing.assert_array_equal(
             split.read(range(len(split))), flying.splits[name].read(range(len(split)))
         )
+    whole = (root / packed.ids["train"][2]).read_bytes()
+    (root / packed.ids["train"][2]).write_bytes(b"broken")
+    listed = data_of(root, cache_gb=1e-6)
+    assert [name for name, _ in listed.unreadable] == [packed.ids["train"][2]]
+    assert len(listed.splits["train"]) == len(packed.splits["train"]) - 1
+    (root / packed.ids["train"][2]).write_bytes(whole)
     flying.steps = 2
     assert [batch.step for batch in flying.train_dataloader()] == [0, 1]
     (root / packed.ids["test"][0]).write_bytes(b"broken since")
