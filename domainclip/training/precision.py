@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterable
 
 import torch
 
@@ -16,7 +17,9 @@ _WORTH_IT = 0.9
 """bfloat16 is taken on a CPU where a pass takes less than this share of float32's time."""
 
 
-def pick_precision(wanted: str, device: str, module: ContrastiveModule, batch: Batch) -> str:
+def pick_precision(
+    wanted: str, device: str, module: ContrastiveModule, batches: Iterable[Batch]
+) -> str:
     """Return "float32" or "bfloat16" for a recipe's `train.precision`.
 
     On a GPU `auto` asks the driver. On a CPU it times this very model on a batch in both formats:
@@ -28,6 +31,7 @@ def pick_precision(wanted: str, device: str, module: ContrastiveModule, batch: B
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     if device != "cpu":
         return "float32"
+    batch = next(iter(batches))
     state = torch.get_rng_state()
     trial = copy.deepcopy(module).train()
     # In turn, and the least of each: a busy moment of the machine then hits neither alone.

@@ -132,9 +132,7 @@ def _run(
     model.to(memory_format=torch.channels_last)
     module = _module(recipe, model, data, prompts)
     model.preprocess = replace(model.preprocess, resize=data.side)
-    precision = pick_precision(
-        recipe.train.precision, device, module, next(iter(train_loader(data, 1, 0)))
-    )
+    precision = pick_precision(recipe.train.precision, device, module, train_loader(data, 1, 0))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
     if recipe.train.steps is None:
