@@ -103,6 +103,84 @@ class BuiltinData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TraitWords:
+    """The words of a field for what can be seen; what reads traits out of text goes by them.
+
+    All words are lower case. `phrases` is exact and comes first; `parts` and `qualities` say the
+    same more loosely ("red wings": part wing, quality colour, value red).
+    """
+
+    phrases: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    """Trait -> value -> the ways to say it, the standard way first; `{other trait}` in a way stands
+    for any value of that trait, which is then said too."""
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What can be seen -> words for it: `{"wing": ("wing", "wings", "forewing")}`."""
+    qualities: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Kind of quality -> words for it: `{"colour": ("red", "orange")}`."""
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Part -> names of the groups that can have it; any group may have a part not named here."""
+    hidden: tuple[str, ...] = ()
+    """Words of sentences that say what no picture shows: range, sound, history, size in units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WikiRules:
+    """How a label's page is found in a MediaWiki, known for the right one, and read."""
+
+    sections: tuple[str, ...]
+    """Headings worth reading, best first; a heading that contains one counts, case ignored. With
+    none of them the lead is read."""
+    context: tuple[str, ...] = ()
+    """Words in the lead or the categories that vouch for a page which names no ancestor."""
+    boxes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rank -> row headings of a page's classification box: `{"phylum": ("phylum", "division")}`."""
+    endings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Rank -> endings of names that stand for one group ("phyta", "ophyta"), cut before names are
+    compared."""
+    language: str = "en"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagRule:
+    """Says one tag of a sample in words: `TagRule(key="natural", value="water", say="a lake")`."""
+
+    key: str
+    value: str = "*"
+    """The value it holds for; `*` for any."""
+    say: str = "{value}"
+    """The words; `{key}` and `{value}` are filled in, underscores as spaces."""
+    visible: bool = True
+    """False for what no picture shows, such as a place name: context for a captioner, no trait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeRules:
+    """Where facts about a domain's labels come from, and which words in them can be seen."""
+
+    words: Callable[[], TraitWords]
+    wiki: WikiRules
+    tags: tuple[TagRule, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionStyle:
+    """How a captioner is asked: one role of several that a domain may have."""
+
+    role: str
+    """Who writes: "You are an entomologist describing strictly what is visible."."""
+    goal: str
+    attend: tuple[str, ...]
+    """What to look at, the most telling first."""
+    avoid: tuple[str, ...] = ()
+    names: Literal["say", "omit"] = "say"
+    """Name policy: whether the caption says the label's name or leaves it out."""
+    form: Literal["line", "sentence", "dense"] = "sentence"
+    max_words: int = 30
+    excerpt: int = 600
+    """Characters of knowledge that are quoted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Domain:
     """One specialised field, as a frozen value.
 
@@ -128,6 +206,13 @@ class Domain:
     augment: Callable[[int], Callable[..., Mapping[str, Any]]]
     """Image side in pixels -> an albumentations transform, called as `t(image=array)["image"]`."""
     builtin: BuiltinData
+    knowledge: KnowledgeRules | None = None
+    """How facts about labels are gathered; None where a domain gathers none."""
+    styles: Mapping[str, CaptionStyle] = field(default_factory=dict)
+    """Caption styles by role; "default" is required where there are any."""
+    examples: Callable[[], Mapping[str, tuple[str, ...]]] = dict
+    """Example captions by the name of a group of labels at any rank ("Lepidoptera", or its lineage
+    "Animalia > Arthropoda" where a name is ambiguous); "" for labels of no such group."""
     read_image: Callable[[str | bytes], Image.Image] | None = None
     """Opens a picture that Pillow cannot (DICOM, GeoTIFF); None for Pillow."""
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Captions for pictures: prompts, captioners, checks and the store."""
