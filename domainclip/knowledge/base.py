@@ -1,0 +1,227 @@
+"""What is known of each label of a tree: stored records, those of ancestors, shipped sheets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domainclip import paths
+from domainclip.domains.contract import Domain, LabelKey, TraitSheet, TraitWords
+from domainclip.domains.labels import LabelTree
+from domainclip.domains.names import fold
+
+from .records import Record, Trait
+from .store import KnowledgeStore
+
+if TYPE_CHECKING:
+    from .lexicon import Lexicon
+
+KEPT = 4096
+"""Labels whose records stay in memory."""
+LICENCE = "MIT"
+"""Of the sheets that ship with a domain."""
+
+
+def store_path(domain: Domain) -> Path:
+    """Return the file that a domain's knowledge is kept in unless another is named."""
+    return paths.cache_dir("knowledge") / f"{domain.name}.sqlite"
+
+
+def open_knowledge(domain: Domain, tree: LabelTree, path: Path | None = None) -> KnowledgeBase:
+    """Open what is known of the labels of a tree, for reading.
+
+    Args:
+        domain: Brings the shipped sheets and the words of what can be seen.
+        tree: The labels that are asked for, the user's own or the domain's.
+        path: The store; None for the domain's own. One that does not exist is empty.
+    """
+    return KnowledgeBase(domain, tree, KnowledgeStore(path or store_path(domain), readonly=True))
+
+
+class KnowledgeBase:
+    """What is known of the labels of one tree, read when asked for and kept for the next time.
+
+    A label has its own stored records, else those of its nearest ancestor with any; and its own
+    shipped sheet. A label whose lineage is not stored takes the records of the one stored label of
+    its name whose lineage does not contradict its own, so that a list of names alone finds what
+    was stored with full lineages.
+
+    Attributes:
+        store: Where records are read from.
+        messages: What a person should know, one line each.
+    """
+
+    def __init__(self, domain: Domain, tree: LabelTree, store: KnowledgeStore) -> None:
+        self.domain, self.tree, self.store = domain, tree, store
+        self.messages = store.messages
+        self._records = lru_cache(KEPT)(self._find_records)
+        self._own = lru_cache(KEPT)(self._find_own)
+
+    def records(self, node: int) -> tuple[Record, ...]:
+        """Return what is known of a label: its sheet, then stored texts or those of an ancestor."""
+        return self._records(int(node))
+
+    def traits(self, node: int) -> tuple[Trait, ...]:
+        """Return the visible statements of all records of a label, each text once."""
+        return _different(self.records(node))
+
+    def known(self, node: int) -> dict[str, frozenset[str]]:
+        """Return trait -> values that the label's own traits state.
+
+        Those of ancestors are left out: what holds for a group need not hold for each label in it.
+        """
+        values: dict[str, set[str]] = {}
+        own = [record for record in self.records(node) if not record.inherited]
+        for trait in _different(own):
+            for claim in self.lexicon.claims(trait.text):
+                if not claim.negated:
+                    values.setdefault(claim.trait, set()).add(claim.value)
+        return {trait: frozenset(told) for trait, told in values.items()}
+
+    def excerpt(self, node: int, chars: int) -> str:
+        """Return the first whole sentences of a label's texts, at most so many characters of them.
+
+        Stored texts come before the sheet, and a sentence that says what can be seen before one
+        that does not. A sentence that is too long alone is left out, never cut.
+        """
+        from .sentences import split_sentences
+
+        records = self.records(node)
+        texts = [r for r in records if r.source != "sheet"] or list(records)
+        told = [(r, s) for r in texts for s in split_sentences(" ".join(r.text.split()))]
+        seen = [any(t.sentence and t.sentence in s for t in r.traits) for r, s in told]
+        order = sorted(range(len(told)), key=lambda i: (not seen[i], i))
+        picked: list[int] = []
+        room = chars
+        for i in order:
+            length = len(told[i][1]) + (1 if picked else 0)
+            if length <= room and told[i][1] not in (told[j][1] for j in picked):
+                picked.append(i)
+                room -= length
+        return " ".join(told[i][1] for i in sorted(picked))
+
+    def revision(self, node: int) -> str:
+        """Return a digest of everything that is known of a label; "" where that is nothing."""
+        records = self.records(node)
+        if not records:
+            return ""
+        told = [
+            [r.subject, r.source, r.title, r.section, r.revision, r.text]
+            + [[t.text, t.sentence, t.revision] for t in r.traits]
+            for r in records
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The words of the domain for what can be seen."""
+        from .lexicon import Lexicon
+
+        rules = self.domain.knowledge
+        return Lexicon(rules.words() if rules else TraitWords())
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    def __enter__(self) -> KnowledgeBase:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _find_records(self, node: int) -> tuple[Record, ...]:
+        label = self.tree.key(node)
+        near = node
+        stored: tuple[Record, ...] = ()
+        while near >= 0 and not stored:
+            stored = self._own(near)
+            near = int(self.tree.parent[near])
+        if not stored:  # the tree has too few ranks to climb; the stored lineage may have more
+            lineage = self._only(label, self.store.named(label[-1])) or ()
+            for end in range(len(lineage) - 1, 0, -1):
+                stored = stored or (self.store.own(lineage[:end]) if lineage[end - 1] else ())
+        return (*self._sheet(node), *(replace(record, label=label) for record in stored))
+
+    def _find_own(self, node: int) -> tuple[Record, ...]:
+        """Return the stored records of one label, as the tree names it."""
+        label = self.tree.key(node)
+        records = self.store.own(label)
+        other = None if records else self._only(label, self.store.named(label[-1]))
+        if other is None or other == label:
+            return records
+        return tuple(
+            replace(record, label=label, subject=record.subject if record.inherited else label)
+            for record in self.store.own(other)
+        )
+
+    def _sheet(self, node: int) -> tuple[Record, ...]:
+        label = self.tree.key(node)
+        sheets = {sheet.label: sheet for sheet in self._sheets.get(fold(label[-1]), ())}
+        sheet = sheets.get(label)
+        if sheet is None:
+            other = self._only(label, sheets)
+            if other is None:
+                return ()
+            sheet = sheets[other]
+        from .traits import sheet_traits
+
+        own = self._domain_tree
+        traits = sheet_traits(self.domain, own, own.node(sheet.label))
+        ways = self.domain.builtin.describe(sheet.traits)
+        text = ways[0] if ways else ". ".join(trait.text for trait in traits)
+        record = Record(
+            label=label,
+            subject=label,
+            source="sheet",
+            text=text,
+            title=f"trait sheet of the domain {self.domain.name}",
+            revision=hashlib.sha256(text.encode()).hexdigest()[:12],
+            licence=LICENCE,
+            traits=traits,
+        )
+        return (record,)
+
+    def _only(self, label: LabelKey, others: Iterable[LabelKey]) -> LabelKey | None:
+        """Return the one label whose lineage does not contradict this one, if it is the only one.
+
+        One name that the domain knows of several labels says nothing without its lineage.
+        """
+        own = {fold(name) for name in label if name}
+        fits = []
+        for other in others:
+            theirs = {fold(name) for name in other if name}
+            if own <= theirs or theirs <= own:
+                fits.append(other)
+        if len(fits) != 1:
+            return None
+        if len(own) == 1 or len(fits[0]) == 1:
+            tree = self._domain_tree
+            same = [n for n in tree.find(label[-1]) if fold(tree.names[n]) == fold(label[-1])]
+            if len(same) > 1:
+                return None
+        return fits[0]
+
+    @cached_property
+    def _domain_tree(self) -> LabelTree:
+        return self.domain.labels()
+
+    @cached_property
+    def _sheets(self) -> Mapping[str, list[TraitSheet]]:
+        found: dict[str, list[TraitSheet]] = {}
+        for sheet in self.domain.builtin.sheets():
+            found.setdefault(fold(sheet.label[-1]), []).append(sheet)
+        return found
+
+
+def _different(records: Iterable[Record]) -> tuple[Trait, ...]:
+    found: dict[str, Trait] = {}
+    for record in records:
+        for trait in record.traits:
+            found.setdefault(trait.text.casefold(), trait)
+    return tuple(found.values())
