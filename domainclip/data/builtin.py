@@ -27,7 +27,7 @@ def sample_builtin(domain: Domain, split: str, index: int, *, size: int, seed: i
         domain: The domain.
         split: One of `SPLITS`.
         index: Number of the picture in its split, from 0.
-        size: Side in pixels.
+        size: Side in pixels; 0 for everything but the picture, which then stays empty.
         seed: Seed of the whole set.
     """
     sheets = split_sheets(domain.builtin, split)
@@ -172,7 +172,7 @@ def _sample(
     traits: Mapping[str, str] = {**sheet.traits, **builtin.individual(sheet, rng)}
     return Sample(
         id=_id(split, index),
-        image=builtin.draw(traits, drawing, size),
+        image=builtin.draw(traits, drawing, size) if size else b"",
         label=sheet.label,
         split=split,
         captions=builtin.captions(traits, saying),

@@ -14,7 +14,7 @@ from domainclip.domains.labels import LabelTree
 
 from .columns import guess_columns
 from .raw import open_raw
-from .table import Table, some_of
+from .table import Table, is_missing, some_of
 
 SHOWN = 4
 """Lineages of one name that a message shows."""
@@ -41,6 +41,16 @@ class Source:
     """What a person should look at, one line each."""
     unreadable: list[tuple[str, str]]
     """(id, reason) of rows that were left out."""
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict, repr=False)
+    """The columns as they came, rows that were left out included."""
+    rows: Sequence[int] = field(default=(), repr=False)
+    """Of each picture its row in `columns`."""
+
+    def metadata(self, row: int) -> dict[str, Any]:
+        """Return what the user's own columns say of a picture, empty cells left out."""
+        at = self.rows[row]
+        cells = {name: values[at] for name, values in self.columns.items()}
+        return {name: cell for name, cell in cells.items() if not is_missing(cell)}
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -94,6 +104,8 @@ def open_source(
         [*table.lines, *said, known],
         [*table.problems, *problems],
         table.left_out,
+        raw.columns,
+        table.rows,
     )
 
 

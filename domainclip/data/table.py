@@ -241,9 +241,16 @@ def _find(root: Path, cell: str) -> tuple[str, object]:
     return cell, None
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a cell says nothing: none, not a number, or blank."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 def _text(value: Any) -> str:
     """Return a cell as text; "" where it is missing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_missing(value):
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
