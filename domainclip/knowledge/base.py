@@ -192,15 +192,10 @@ class KnowledgeBase:
 
         One name that the domain knows of several labels says nothing without its lineage.
         """
-        own = {fold(name) for name in label if name}
-        fits = []
-        for other in others:
-            theirs = {fold(name) for name in other if name}
-            if own <= theirs or theirs <= own:
-                fits.append(other)
+        fits = [other for other in others if agree(label, other)]
         if len(fits) != 1:
             return None
-        if len(own) == 1 or len(fits[0]) == 1:
+        if 1 in (sum(map(bool, label)), sum(map(bool, fits[0]))):
             tree = self._domain_tree
             same = [n for n in tree.find(label[-1]) if fold(tree.names[n]) == fold(label[-1])]
             if len(same) > 1:
@@ -217,6 +212,12 @@ class KnowledgeBase:
         for sheet in self.domain.builtin.sheets():
             found.setdefault(fold(sheet.label[-1]), []).append(sheet)
         return found
+
+
+def agree(one: LabelKey, other: LabelKey) -> bool:
+    """Return whether all names of the shorter lineage stand in the longer one."""
+    names, others = ({fold(name) for name in key if name} for key in (one, other))
+    return names <= others or others <= names
 
 
 def _different(records: Iterable[Record]) -> tuple[Trait, ...]:
