@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from domainclip.domains.names import fold
 from domainclip.errors import DataError, UsageError, suggest
 
 COLUMNS: dict[str, str] = {
@@ -99,19 +100,24 @@ class StoredCaptions:
         return sum(map(bool, self.captions))
 
 
-def read_captions(folders: Sequence[str | Path], ids: Sequence[str]) -> StoredCaptions:
+def read_captions(
+    folders: Sequence[str | Path], ids: Sequence[str], labels: Sequence[str] | None = None
+) -> StoredCaptions:
     """Join stored captions to pictures by sample id.
 
     Args:
         folders: Folders that `domainclip caption` wrote; the newest generation of each is read, or
             that of `folder@generation`. A Parquet file with `sample_id` and `caption` is read too.
         ids: Sample ids of the pictures.
+        labels: Lineage of each picture's label, "a > b > c"; a caption that was written for a label
+            of another name is left out. None to take them all.
 
     Raises:
         DataError: If there are no captions in a folder.
         UsageError: If a folder has no such generation.
     """
     rows = {one: row for row, one in enumerate(ids)}
+    own = None if labels is None else [fold(label.rpartition(" > ")[2]) for label in labels]
     captions: list[tuple[str, ...]] = [()] * len(ids)
     names: list[str] = []
     messages: list[str] = []
@@ -119,19 +125,37 @@ def read_captions(folders: Sequence[str | Path], ids: Sequence[str]) -> StoredCa
         files, name, said = _find(str(spec))
         names.append(name)
         messages += said
-        newest: dict[int, tuple[str, str]] = {}
-        for batch in read_rows(files, ("sample_id", "caption", "time"), messages):
-            for one, caption, time in zip(*batch.values(), strict=True):
+        newest: dict[int, tuple[str, str, str]] = {}
+        strangers: set[str] = set()
+        columns = ("sample_id", "caption", "label", "time")
+        for batch in read_rows(files, columns, messages):
+            for one, caption, label, time in zip(*batch.values(), strict=True):
                 row = rows.get(one)
-                if row is not None and (time or "") >= newest.get(row, ("",))[0]:
-                    newest[row] = (time or "", (caption or "").strip())
-        found = {row: caption for row, (_, caption) in newest.items() if caption}
+                if row is None:
+                    strangers.add(str(one))
+                elif (time or "") >= newest.get(row, ("",))[0]:
+                    newest[row] = (time or "", (caption or "").strip(), label or "")
+        other = {
+            row
+            for row, (_, caption, label) in newest.items()
+            if own and caption and label and fold(label.rpartition(" > ")[2]) != own[row]
+        }
+        found = {row: said[1] for row, said in newest.items() if said[1] and row not in other}
         for row, caption in found.items():
             captions[row] += (caption,)
-        messages.append(
-            f"captions of {spec} ({name}): {len(found)} of {len(ids)} pictures have one"
-        )
+        messages.append(_say_found(str(spec), name, len(found), len(ids), strangers, other))
     return StoredCaptions(captions, ", ".join(names), messages)
+
+
+def _say_found(
+    spec: str, name: str, found: int, total: int, strangers: Collection[str], other: Collection[int]
+) -> str:
+    said = f"captions of {spec} ({name}): {found:,} of {total:,} pictures have one"
+    if strangers:
+        said += f"; {len(strangers):,} belong to no picture here, such as {min(strangers)!r}"
+    if other:
+        said += f"; {len(other):,} were written for another label and are left out"
+    return said
 
 
 def find_generation(spec: str | Path) -> tuple[Generation, tuple[Generation, ...]]:
@@ -180,7 +204,7 @@ def caption_files(folder: Path) -> list[Path]:
 def read_rows(
     files: Sequence[Path], columns: Sequence[str], messages: list[str] | None = None
 ) -> Iterator[dict[str, list[Any]]]:
-    """Yield rows by column, a batch at a time; a corrupt part is set aside.
+    """Yield rows by column, a file at a time; a corrupt part is set aside.
 
     Args:
         files: Journals and parts.
@@ -192,7 +216,7 @@ def read_rows(
             yield _journal_batch(file, columns)
             continue
         try:
-            yield from _part_batches(file, columns)
+            batch = _part_batch(file, columns)
         except FileNotFoundError:
             continue
         except (pa.ArrowException, OSError) as error:
@@ -200,6 +224,8 @@ def read_rows(
                 raise DataError(f"no permission to read {file}") from error
             if messages is not None:
                 messages.append(set_aside(file, error))
+            continue
+        yield batch
 
 
 def set_aside(file: Path, error: Exception) -> str:
@@ -235,12 +261,12 @@ def _journal_batch(file: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in columns}
 
 
-def _part_batches(file: Path, columns: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
-    with pq.ParquetFile(file) as part:
+def _part_batch(file: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
+    with pq.ParquetFile(file, page_checksum_verification=True) as part:
         known = [name for name in columns if name in part.schema_arrow.names]
-        for batch in part.iter_batches(2048, columns=known):
-            given = batch.to_pydict()
-            yield {name: given.get(name) or [None] * len(batch) for name in columns}
+        table = part.read(columns=known)  # all of it, so that none of a corrupt part is used
+    given = table.to_pydict()
+    return {name: given.get(name, [None] * len(table)) for name in columns}
 
 
 def _find(spec: str) -> tuple[list[Path], str, list[str]]:

@@ -40,6 +40,8 @@ class Data(Section):
     """`builtin`, or a folder, a CSV, TSV or Parquet file, WebDataset shards, or a Hub id."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Which column plays which part, where the guess is wrong: {label: name_of_column}."""
+    captions: tuple[str, ...] = ()
+    """Stored captions to join by sample id: `folder`, or `folder@generation` for one of several."""
     limit: Annotated[int, Field(ge=0)] = 0
     """Pictures that each split has at most; 0 for all."""
     val_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -88,6 +90,10 @@ class Text(Section):
     """All ranks with the common name."""
     captions: Share = 0.5
     """Share of draws that take a caption, where a picture has one."""
+    originals: Share = 0.5
+    """Share of caption draws from the data's own captions, where a picture has stored ones too."""
+    parts: Share = 0.0
+    """Share of caption draws that take one sentence or clause rather than the whole."""
     templates: Share = 0.5
     """Share of name draws that are put into one of the prompt set's templates."""
     prompts: str = "default"
