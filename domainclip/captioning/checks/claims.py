@@ -1,0 +1,128 @@
+"""Checks of what a caption claims to be visible, against what is known of its label."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from domainclip.domains.labels import LabelTree
+from domainclip.knowledge.lexicon import Claim
+
+from .context import CheckContext, Outcome, Verdict
+
+SISTERS = 3
+"""Labels nearby that have to be known before their values count as all that a label can have."""
+_MOST = 200
+"""Labels nearby that are looked at below one ancestor."""
+
+
+def check_contradiction(context: CheckContext) -> Verdict:
+    """Drop claims of a trait that is known to be otherwise."""
+    bad = tuple(claim for claim in context.claims if _contradicts(claim, context.known))
+    if not bad:
+        return Verdict("contradiction", "pass")
+    reasons = [
+        f"{claim.text!r}: {claim.trait} is {_listed(context.known[claim.trait])}" for claim in bad
+    ]
+    return Verdict("contradiction", "drop-claim", "; ".join(dict.fromkeys(reasons)), bad)
+
+
+def check_possible(context: CheckContext) -> Verdict:
+    """Drop what the label cannot have: a part of other groups, a value that no label nearby has."""
+    bad: list[Claim] = []
+    reasons: list[str] = []
+    for claim in context.claims:
+        values = context.can_have.get(claim.trait, frozenset())
+        open_ = claim.trait not in context.known and values and not claim.negated
+        if open_ and claim.value not in values:
+            bad.append(claim)
+            reasons.append(f"{claim.text!r}: no label nearby has the {claim.trait} {claim.value}")
+    for mention, groups in _foreign_parts(context):
+        bad.append(mention)
+        bad += [c for c in context.claims if _inside(mention, c.phrase) and c not in bad]
+        reasons.append(f"{mention.text!r}: only {', '.join(groups)} can have it")
+    if not bad:
+        return Verdict("cannot have", "pass")
+    return Verdict("cannot have", "drop-claim", "; ".join(dict.fromkeys(reasons)), tuple(bad))
+
+
+def check_unsupported(context: CheckContext) -> Verdict:
+    """Flag claims about which nothing is known; drop them where the checks are strict."""
+    bad = tuple(claim for claim in context.claims if claim.trait not in context.known)
+    if not bad:
+        return Verdict("unsupported", "pass")
+    said = ", ".join(dict.fromkeys(repr(claim.text) for claim in bad))
+    outcome: Outcome = "drop-claim" if context.strict else "flag"
+    return Verdict("unsupported", outcome, f"nothing is known about {said}", bad)
+
+
+def values_nearby(
+    known: Callable[[int], Mapping[str, frozenset[str]]],
+    tree: LabelTree,
+    node: int,
+    *,
+    at_least: int = SISTERS,
+) -> dict[str, frozenset[str]]:
+    """Return the values that labels near a node have, for traits that its own entry lacks.
+
+    For each trait the nearest ancestor counts below which enough labels are known.
+
+    Args:
+        known: Node -> trait -> known values.
+        tree: The label tree.
+        node: The label.
+        at_least: Labels, other than the node, that must have the trait told.
+    """
+    own = known(node)
+    found: dict[str, frozenset[str]] = {}
+    above = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node]
+    for ancestor in [*reversed(above), -1]:
+        counts: Counter[str] = Counter()
+        values: defaultdict[str, set[str]] = defaultdict(set)
+        for leaf in _leaves(tree, ancestor, node):
+            for trait, told in known(leaf).items():
+                counts[trait] += 1
+                values[trait] |= told
+        for trait, count in counts.items():
+            if count >= at_least and trait not in own and trait not in found:
+                found[trait] = frozenset(values[trait])
+    return found
+
+
+def _contradicts(claim: Claim, known: Mapping[str, frozenset[str]]) -> bool:
+    values = known.get(claim.trait)
+    if not values:
+        return False
+    return values == {claim.value} if claim.negated else claim.value not in values
+
+
+def _foreign_parts(context: CheckContext) -> Iterator[tuple[Claim, tuple[str, ...]]]:
+    """Yield parts that the text names and only groups other than the label's can have."""
+    if context.lexicon is None or not context.lexicon.words.only:
+        return
+    lineage = {name.lower() for name in context.request.label}
+    for mention in context.lexicon.mentions(context.text):
+        groups = context.lexicon.words.only.get(mention.trait, ())
+        if groups and not mention.negated and not lineage & {group.lower() for group in groups}:
+            yield mention, groups
+
+
+def _inside(claim: Claim, phrase: tuple[int, int]) -> bool:
+    return phrase[0] <= claim.start and claim.end <= phrase[1]
+
+
+def _leaves(tree: LabelTree, ancestor: int, but: int) -> Iterator[int]:
+    """Yield labels without children below an ancestor, at most `_MOST`; -1 stands for the root."""
+    stack = [ancestor]
+    count = 0
+    while stack and count < _MOST:
+        node = stack.pop()
+        below = tree.children(node).tolist()
+        stack += reversed(below)
+        if not below and node != but:
+            count += 1
+            yield node
+
+
+def _listed(values: Iterable[str]) -> str:
+    return " or ".join(sorted(values))
