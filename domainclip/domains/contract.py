@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
@@ -121,6 +123,23 @@ class TraitWords:
     """Part -> names of the groups that can have it; any group may have a part not named here."""
     hidden: tuple[str, ...] = ()
     """Words of sentences that say what no picture shows: range, sound, history, size in units."""
+
+    @classmethod
+    def read(cls, path: Path) -> TraitWords:
+        """Read them from a YAML file whose keys are the attributes, in any selection."""
+        import yaml  # only those who gather facts pay for it
+
+        parts = yaml.safe_load(path.read_text(encoding="utf-8"))
+        phrases = {
+            trait: {value: tuple(ways) for value, ways in values.items()}
+            for trait, values in parts.pop("phrases", {}).items()
+        }
+        hidden = tuple(parts.pop("hidden", ()))
+        lists = {
+            part: {name: tuple(said) for name, said in words.items()}
+            for part, words in parts.items()
+        }
+        return cls(phrases=phrases, hidden=hidden, **lists)
 
 
 @dataclass(frozen=True, kw_only=True)

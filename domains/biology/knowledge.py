@@ -1,0 +1,16 @@
+"""What biology knows of its labels: words for what can be seen, where to read, tags to say."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from domainclip.domains.contract import TraitWords
+
+WORDS = Path(__file__).parent / "data" / "words.yaml"
+
+
+@cache
+def words() -> TraitWords:
+    """Read the words for what can be seen of living things."""
+    return TraitWords.read(WORDS)
