@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from domainclip.recipe.schema import Recipe
 from .batches import Augment, Batch, PictureSet, StepLoader, StepSampler, TrainBatches, whole_loader
 from .builtin import SPLITS, load_builtin, split_sheets
 from .decoding import Decoded, Decoder, find_unreadable, pack
+from .joining import join_captions
 from .packed import Packed, Pictures, fingerprint
 from .parallel import cpu_count
 
@@ -47,6 +48,10 @@ class Opened:
     """Label nodes that no training picture has."""
     licences: tuple[str, ...] = ()
     """Licences of the pictures, where the source says them."""
+    stored: Mapping[str, Sequence[Sequence[tuple[str, ...]]]] = field(default_factory=dict)
+    """Split -> source of stored captions -> captions of each picture."""
+    caption_sources: tuple[str, ...] = ()
+    """Where they came from, `folder@generation`."""
 
 
 class PictureData(L.LightningDataModule):
@@ -83,6 +88,7 @@ class PictureData(L.LightningDataModule):
         self.fingerprint, self.messages = opened.fingerprint, opened.messages
         self.unreadable, self.descriptions = opened.unreadable, opened.descriptions
         self.unseen, self.licences = opened.unseen, opened.licences
+        self.stored, self.caption_sources = opened.stored, opened.caption_sources
         self.side = self.splits["train"].pictures.side
         self.captions = {name: split.captions for name, split in self.splits.items()}
         self.groups = {name: split.groups for name, split in self.splits.items()}
@@ -94,6 +100,12 @@ class PictureData(L.LightningDataModule):
             workers = 0 if packed else cpu_count()
         self.workers, self.augment = workers, augment
         self.steps = self.steps_per_epoch
+
+    def reference_captions(self, split: str) -> list[str]:
+        """Return one caption of each picture of a split: its first own one, else a stored one."""
+        own, stored = self.captions[split], self.stored.get(split, ())
+        every = [captions + sum(more, ()) for captions, *more in zip(own, *stored, strict=True)]
+        return [captions[0] if captions else "" for captions in every]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -142,6 +154,8 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
         opened = _open_builtin(recipe, domain, size)
     else:
         opened = _open_source(recipe, domain, size)
+    if recipe.data.captions:
+        opened = _join(opened, recipe.data.captions)
     return PictureData(
         opened,
         size=size,
@@ -150,6 +164,17 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
         eval_batch_size=recipe.evaluate.batch_size,
         workers=recipe.data.workers,
         augment=domain.augment if recipe.train.augment else None,
+    )
+
+
+def _join(opened: Opened, folders: Sequence[str]) -> Opened:
+    joined = join_captions(folders, opened.tree, opened.splits)
+    return replace(
+        opened,
+        stored=joined.captions,
+        caption_sources=joined.sources,
+        fingerprint=fingerprint(opened.fingerprint, joined.digest),
+        messages=[*opened.messages, *joined.messages],
     )
 
 

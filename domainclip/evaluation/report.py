@@ -18,6 +18,7 @@ from domainclip import plot
 from domainclip.plot import Example
 
 from .metrics import Confusion, ScoreRow
+from .retrieval import RECALL
 
 REPORT, PICTURES = "report.html", "pictures"
 _TEMPLATE = Path(__file__).with_name("report.html")
@@ -48,6 +49,7 @@ def write_report(
     next_commands: Sequence[str] = (),
     notice: str = "",
     schematic: bool = False,
+    remarks: Sequence[str] = (),
 ) -> Path:
     """Write `report.html` and the pictures that it shows into a folder.
 
@@ -66,6 +68,7 @@ def write_report(
         next_commands: What to type next.
         notice: What the domain says with every result.
         schematic: Whether the pictures were drawn by the built-in generator; the page then says so.
+        remarks: Sentences below the results, such as how many texts were cut.
 
     Returns:
         The page.
@@ -74,8 +77,11 @@ def write_report(
     pictures = folder / PICTURES
     pictures.mkdir(parents=True, exist_ok=True)
     notices = [text for text in (notice, _SCHEMATIC if schematic else "") if text]
+    found = [row for row in rows if row.metric.startswith(RECALL)]
     sections = [
-        _results(rows, error_distance),
+        _results([row for row in rows if row not in found], error_distance),
+        _retrieval(found),
+        *(f'<p class="soft">{escape(text)}</p>' for text in remarks),
         _curves(history, pictures),
         _data(sheet, pictures),
         *(_confusion(found, pictures) for found in confusions),
@@ -148,6 +154,29 @@ def _results(rows: Sequence[ScoreRow], error_distance: float | None) -> str:
         f'<h2>Results</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
         f'<p class="soft">{escape(" ".join(notes))}</p>'
+    )
+
+
+def _retrieval(rows: Sequence[ScoreRow]) -> str:
+    if not rows:
+        return ""
+    columns = list(dict.fromkeys(row.metric.partition(" ")[0] for row in rows))
+    heads = "".join(f'<th class="number">{escape(column)}</th>' for column in columns)
+    lines = []
+    for (split, candidates, direction), group in groupby(
+        rows, key=lambda r: (r.split, r.candidates, r.metric.partition(" ")[2])
+    ):
+        found = {row.metric.partition(" ")[0]: row for row in group}
+        cells = [f"<td>{escape(said)}</td>" for said in (split, candidates, direction)]
+        cells += [_cell(found.get(column)) for column in columns]
+        cells.append(f'<td class="number">{next(iter(found.values())).n:,}</td>')
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        '<h2>Retrieval</h2><div class="wide"><table><thead><tr><th>split</th><th>texts</th>'
+        f'<th>direction</th>{heads}<th class="number">pictures</th></tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        '<p class="soft">Recall@k: the share of queries with a right answer among the k best. A '
+        "caption that several pictures share is right for each of them.</p>"
     )
 
 

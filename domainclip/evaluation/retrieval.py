@@ -22,6 +22,7 @@ from .bootstrap import clusters_of
 from .metrics import ScoreRow
 
 KS = (1, 5, 10)
+RECALL = "recall@"
 DIRECTIONS = ("image-to-text", "text-to-image")
 _CHUNK = 4_000_000
 """Scores held at once: 16 MB of float32."""
@@ -121,7 +122,7 @@ def score_hits(
             split=split,
             candidates=candidates_name,
             rank="",
-            metric=f"recall@{k} {direction}",
+            metric=f"{RECALL}{k} {direction}",
             value=float(mean[d, i]),
             low=None if low is None else float(low[d, i]),
             high=None if high is None else float(high[d, i]),

@@ -13,10 +13,16 @@ from torch import Tensor
 from domainclip.data.datamodule import PictureData
 from domainclip.domains.contract import PromptSet
 from domainclip.evaluation.metrics import ScoreRow, Tally
+from domainclip.evaluation.retrieval import find_hits, score_hits
 from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.model.clip import DomainClip
+from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
 
-from .module import ContrastiveModule
+from .module import ContrastiveModule, Count
+
+MOST_QUERIES = 2000
+"""Pictures whose captions are looked for, and the other way round."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,37 @@ class Tested:
     rows: tuple[ScoreRow, ...]
 
 
+@dataclass(frozen=True)
+class FinalTest:
+    """Everything that the tests of a run found."""
+
+    parts: list[Tested]
+    retrieval: list[ScoreRow]
+    """Recall between pictures and their captions, both ways; empty where there are no captions."""
+    said: Count
+    """The different texts that stood for labels and pictures."""
+
+    @property
+    def rows(self) -> list[ScoreRow]:
+        """The whole results table."""
+        return [*(row for part in self.parts for row in part.rows), *self.retrieval]
+
+
 def test_model(
     module: ContrastiveModule, data: PictureData, prompts: PromptSet, recipe: Recipe, device: str
-) -> list[Tested]:
+) -> FinalTest:
     """Score the model on its test splits.
 
     Labels that were trained on are said by their names, through the names head. Labels that were
     not are said by descriptions without a name, through the captions head: once among themselves,
-    and once among all labels, all of them described.
+    and once among all labels, all of them described. Where pictures have captions, they are looked
+    for among each other through the captions head.
     """
     seen = np.unique(data.splits["train"].nodes)
     module.eval().to(device)
-    tested = []
+    tested: list[Tested] = []
+    retrieval: list[ScoreRow] = []
+    said: set[str] = set()
     for split in ("test", "test_unseen"):
         if split not in data.splits:
             continue
@@ -51,6 +76,7 @@ def test_model(
                 data.descriptions[int(n)] if described else label_texts(data.tree, int(n), prompts)
                 for n in nodes
             ]
+            said.update(text for several in texts for text in several)
             tally = Tally(data.tree, nodes)
             head = "captions" if described else "names"
             _count(tally, module, pooled, truth, texts, head, prompts)
@@ -62,7 +88,57 @@ def test_model(
                 seed=recipe.seed,
             )
             tested.append(Tested(split, name, tally, tuple(rows)))
-    return tested
+        captions, found = test_retrieval(module, data, split, pooled, recipe)
+        said.update(captions)
+        retrieval += found
+    return FinalTest(tested, retrieval, count_cut(module.model, sorted(said)))
+
+
+def test_retrieval(
+    module: ContrastiveModule, data: PictureData, split: str, pooled: Tensor, recipe: Recipe
+) -> tuple[list[str], list[ScoreRow]]:
+    """Return the captions looked for among each other with their pictures, and recall both ways.
+
+    At most `MOST_QUERIES` pictures are taken, drawn by the run's seed.
+
+    Args:
+        module: The model.
+        data: The pictures, see `PictureData.reference_captions`.
+        split: Name of the split.
+        pooled: Pooled image features of the split, shape (n, width).
+        recipe: Names seed and bootstrap.
+    """
+    captions = data.reference_captions(split)
+    rows = np.flatnonzero([bool(caption) for caption in captions])
+    if len(rows) < 2:
+        return [], []
+    if len(rows) > MOST_QUERIES:
+        drawn = np.random.default_rng(recipe.seed).choice(rows, MOST_QUERIES, replace=False)
+        rows = np.sort(drawn)
+    texts = sorted({captions[row] for row in rows})
+    index = {text: i for i, text in enumerate(texts)}
+    with torch.no_grad():
+        images = module.model.project(pooled[torch.from_numpy(rows)], "captions")
+        encoded = embed_labels(module.model, [[text] for text in texts])
+    # Few and small: one machine's kernels, so that ties do not depend on the device.
+    hits = find_hits(
+        images.cpu(), encoded.cpu(), [(i, index[captions[row]]) for i, row in enumerate(rows)]
+    )
+    groups = data.groups.get(split)
+    scored = score_hits(
+        hits,
+        split=split,
+        groups=None if groups is None else [groups[row] for row in rows],
+        bootstrap=recipe.evaluate.bootstrap,
+        seed=recipe.seed,
+    )
+    return texts, scored
+
+
+def count_cut(model: DomainClip, texts: Sequence[str]) -> Count:
+    """Return how many of some different texts do not fit into the model's text tower."""
+    cut = find_cut(model, texts, model.tokenize(texts)) if texts else np.zeros(0, dtype=bool)
+    return Count(len(texts), int(cut.sum()))
 
 
 def _candidates(

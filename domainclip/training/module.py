@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import lightning as L
@@ -14,8 +16,21 @@ from torch import Tensor
 from domainclip.data.batches import Batch
 from domainclip.model.clip import DomainClip
 from domainclip.model.losses import caption_loss, clip_loss, multi_positive_loss
+from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
 from domainclip.texts import TextViews
+
+
+@dataclass(frozen=True)
+class Count:
+    """Texts that were used, and how many of them the tokenizer had to cut."""
+
+    texts: int = 0
+    cut: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        """Return both counts together."""
+        return Count(self.texts + other.texts, self.cut + other.cut)
 
 
 class ContrastiveModule(L.LightningModule):
@@ -60,7 +75,10 @@ class ContrastiveModule(L.LightningModule):
         self.register_buffer("std", 255 * torch.tensor(pre.std).view(1, 3, 1, 1), persistent=False)
         self.validated = -1
         """Step of the last validation."""
+        self.drawn = Count()
+        """Texts drawn in training, a text that several pictures share counted for each."""
         self._tokens: dict[str, Tensor] = {}
+        self._cut: set[str] = set()
         self._hits: list[Tensor] = []
         self._chances: list[Tensor] = []
 
@@ -83,6 +101,8 @@ class ContrastiveModule(L.LightningModule):
             (self.recipe.seed, 1, batch.step),
         )
         encoded = self.model.encode_text(self.tokens(draw.texts))
+        cut = np.array([text in self._cut for text in draw.texts])
+        self.drawn += Count(len(draw.rows), int(cut[draw.rows].sum()))
         said = torch.from_numpy(draw.rows).to(encoded.device)
         pooled = self.model.pool(self.normalise(batch.pixels))
         total = 0.0 * pooled.float().sum()  # a gradient even where neither head has two pictures
@@ -108,8 +128,18 @@ class ContrastiveModule(L.LightningModule):
         """Return token ids of shape (n, context_length); each text is tokenised once a run."""
         new = [t for t in texts if t not in self._tokens]
         if new:
-            self._tokens.update(zip(new, self.model.tokenize(new), strict=True))
+            tokens = self.model.tokenize(new)
+            self._tokens.update(zip(new, tokens, strict=True))
+            self._cut.update(compress(new, find_cut(self.model, new, tokens)))
         return torch.stack([self._tokens[t] for t in texts]).to(self.device)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count of drawn texts, so that a run that is taken up counts on."""
+        checkpoint["drawn"] = (self.drawn.texts, self.drawn.cut)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count on."""
+        self.drawn = Count(*checkpoint.get("drawn", ()))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Hold the logit scales in their bounds."""

@@ -17,7 +17,8 @@ from domainclip.evaluation.report import write_report
 from domainclip.plot import Example, contact_sheet
 
 from .callbacks import read_history
-from .final import Tested
+from .final import FinalTest, Tested
+from .module import Count
 
 _SHEET = 24
 _EXAMPLES = 12
@@ -25,16 +26,17 @@ _EXAMPLES = 12
 
 def report_run(
     folder: Path,
-    tested: Sequence[Tested],
+    tested: FinalTest,
     data: PictureData,
     domain: Domain,
     environment: dict[str, Any],
     next_commands: Sequence[str],
     *,
     schematic: bool,
+    remarks: Sequence[str] = (),
 ) -> Path:
     """Write `report.html` of a run folder and return its path."""
-    main = next((part for part in tested if part.split == "test"), None)
+    main = next((part for part in tested.parts if part.split == "test"), None)
     best: list[Example] = []
     worst: list[Example] = []
     if main is not None:
@@ -45,7 +47,7 @@ def report_run(
         title=f"{domain.title}: {folder.name}",
         recipe_yaml=(folder / "recipe.yaml").read_text(encoding="utf-8"),
         environment=environment,
-        rows=[row for part in tested for row in part.rows],
+        rows=tested.rows,
         history=read_history(folder / "metrics.jsonl"),
         confusions=[main.tally.confusion(rank) for rank in _shown(main)] if main else [],
         best=best,
@@ -55,7 +57,23 @@ def report_run(
         next_commands=next_commands,
         notice=domain.notice,
         schematic=schematic,
+        remarks=remarks,
     )
+
+
+def say_cut(drawn: Count, said: Count, length: int) -> list[str]:
+    """Say how many texts of training and of the tests were longer than the text tower takes."""
+    lines = []
+    if drawn.cut:
+        lines.append(
+            f"{drawn.cut:,} of {drawn.texts:,} drawn texts were cut at {length} tokens; "
+            "text.parts draws shorter ones, model.context_length may give more room"
+        )
+    if said.cut:
+        lines.append(
+            f"{said.cut:,} of {said.texts:,} texts of the tests were cut at {length} tokens"
+        )
+    return lines
 
 
 def _shown(part: Tested) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -41,7 +41,7 @@ from .fit import LAST, checkpoint_path, fit, train_loader
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
-from .reporting import report_run
+from .reporting import report_run, say_cut
 from .resolve import DEFAULT_MINUTES, resolve
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
@@ -129,6 +129,7 @@ def _run(
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
+    recipe = _pin_captions(recipe, data)
     model.to(memory_format=torch.channels_last)
     module = _module(recipe, model, data, prompts)
     model.preprocess = replace(model.preprocess, resize=data.side)
@@ -152,7 +153,11 @@ def _run(
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
-    rows = [row.as_dict() for part in tested for row in part.rows]
+    rows = [row.as_dict() for row in tested.rows]
+    length = model.context_length
+    remarks = say_cut(module.drawn, tested.said, length)
+    for remark in remarks:
+        say(remark)
     _save(folder, module, data, recipe, domain, pretrained)
     schematic = recipe.data.source == "builtin"
     write_json(
@@ -165,12 +170,19 @@ def _run(
             "stopped_early": fitted.stopped,
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
+            "texts": {
+                "context_length": length,
+                "drawn": asdict(module.drawn),
+                "tested": asdict(tested.said),
+            },
         },
     )
     hints = [f"domainclip predict PICTURES --model {shlex.quote(str(folder))}"]
     if fitted.stopped:
         hints = [f"domainclip train --resume {shlex.quote(str(folder))}", *hints]
-    report = report_run(folder, tested, data, domain, environment, hints, schematic=schematic)
+    report = report_run(
+        folder, tested, data, domain, environment, hints, schematic=schematic, remarks=remarks
+    )
     say(f"report: {report}")
     if domain.notice:
         say(domain.notice)
@@ -186,7 +198,10 @@ def _module(
         prompts,
         {view: getattr(text, view) for view in NAME_VIEWS},
         data.captions.get("train", ()),
+        stored=data.stored.get("train", ()),
         caption_share=text.captions,
+        original_share=text.originals,
+        part_share=text.parts,
         template_share=text.templates,
     )
     classes = np.unique(data.splits["train"].nodes)
@@ -199,6 +214,14 @@ def _module(
         model, views, recipe, recipe.train.steps or 1,
         embed_classes=embed_classes, classes=classes.tolist(),
     )  # fmt: skip
+
+
+def _pin_captions(recipe: Recipe, data: PictureData) -> Recipe:
+    """Name the generation of the captions, so that a newer one does not change the run."""
+    if not data.caption_sources:
+        return recipe
+    pinned = recipe.data.model_copy(update={"captions": data.caption_sources})
+    return recipe.model_copy(update={"data": pinned})
 
 
 def _with_steps(
@@ -240,6 +263,7 @@ def _save(
                 "base": recipe.model.name if pretrained else None,
                 "recipe": recipe.model_dump(mode="json"),
                 "data": data.fingerprint,
+                "captions": list(data.caption_sources),
                 "schematic": recipe.data.source == "builtin",
                 "domainclip": __version__,
             },

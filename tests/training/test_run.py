@@ -97,6 +97,7 @@ def test_rows_cover_both_splits_and_every_rank_that_tells_apart(whole):
     assert {"family", "species"} <= ranks and "kingdom" not in ranks
     assert {(s, c) for s, c, _ in seen} == {
         ("test", "seen"), ("test_unseen", "unseen"), ("test_unseen", "all"),
+        ("test", "captions"), ("test_unseen", "captions"),
     }  # fmt: skip
     for row in whole.rows:
         assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1 or row["metric"] != "top1"
