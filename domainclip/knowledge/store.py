@@ -81,6 +81,7 @@ class KnowledgeStore:
         self.readonly = readonly
         self.messages: list[str] = []
         self._lock = threading.RLock()
+        self._stamp: tuple[int, int] | None = None
         try:
             self._db = self._open()
         except sqlite3.Error as error:
@@ -88,6 +89,8 @@ class KnowledgeStore:
                 raise DataError(f"{self.path} cannot be opened: {error}", _way_on(error)) from error
             self.messages.append(self._set_aside(error))
             self._db = self._open()
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be opened: {error.strerror}") from error
 
     def put(self, provider: str, label: LabelKey, answer: Answer) -> None:
         """Keep what a provider says of a label, in place of what it said before; all or nothing."""
@@ -193,7 +196,11 @@ class KnowledgeStore:
         elif not self.path.exists():
             return _make(_connect(":memory:"))
         place = f"file:{quote(str(self.path.absolute()))}"
+        self._stamp = _stamp(self.path)
+        if not _has_header(self.path):  # before SQLite finds out and drops the log beside it
+            raise sqlite3.DatabaseError("file is not a database")
         db = _connect(f"{place}?mode={'ro' if self.readonly else 'rwc'}")
+        self._stamp = _stamp(self.path)
         try:
             try:
                 version = self._version(db)
@@ -223,9 +230,10 @@ class KnowledgeStore:
 
     def _version(self, db: sqlite3.Connection) -> int:
         """Return the version of the schema, 0 for an empty file; refuse what is not ours."""
-        (mark,) = db.execute("PRAGMA application_id").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
+        with _transaction(db, "BEGIN"):  # all three of one moment
+            (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (mark,) = db.execute("PRAGMA application_id").fetchone()
+            (version,) = db.execute("PRAGMA user_version").fetchone()
         if not tables:
             return 0
         if mark != APPLICATION:
@@ -244,6 +252,8 @@ class KnowledgeStore:
                 f"{self.path} is no store of knowledge ({error})",
                 f"a store's name ends in {' or '.join(ENDINGS)}",
             ) from error
+        if self._stamp != _stamp(self.path):
+            return f"{self.path} was damaged ({error}); another process has set it aside"
         number, bad = 1, Path(f"{self.path}.bad")
         while bad.exists():
             number += 1
@@ -270,6 +280,23 @@ class KnowledgeStore:
                 raise DataError(f"{self.path}: {error}", _way_on(error)) from error
 
 
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one that takes its name; None for no file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _has_header(path: Path) -> bool:
+    """Return whether a file begins as a database does; an absent or empty one will."""
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        return file.read(16) in (b"", b"SQLite format 3\0")
+
+
 def _connect(place: str) -> sqlite3.Connection:
     return sqlite3.connect(
         place,
@@ -292,8 +319,8 @@ def _make(db: sqlite3.Connection) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
+def _transaction(db: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    db.execute(begin)
     try:
         yield
     except BaseException:
@@ -353,7 +380,8 @@ def _key(label: Sequence[str]) -> str:
 def _is_damage(error: sqlite3.Error) -> bool:
     """Return whether a file is broken, rather than locked, full or forbidden."""
     told = getattr(error, "sqlite_errorname", None) or ""
-    return told.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "malformed" in str(error)
+    said = any(words in str(error) for words in ("malformed", "not a database"))
+    return said or told.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def _way_on(error: sqlite3.Error) -> str:

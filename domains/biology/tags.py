@@ -5,21 +5,22 @@ from __future__ import annotations
 from domainclip.domains.contract import TagRule
 
 STAGES = {
-    "adult": "adult",
-    "imago": "adult",
-    "juvenile": "juvenile",
-    "larva": "larva",
-    "caterpillar": "caterpillar",
-    "nymph": "nymph",
-    "pupa": "pupa",
-    "egg": "egg",
-    "chick": "chick",
-    "tadpole": "tadpole",
-    "seedling": "seedling",
+    "adult": "an adult",
+    "imago": "an adult",
+    "juvenile": "a juvenile",
+    "larva": "a larva",
+    "caterpillar": "a caterpillar",
+    "nymph": "a nymph",
+    "pupa": "a pupa",
+    "egg": "an egg",
+    "chick": "a chick",
+    "tadpole": "a tadpole",
+    "seedling": "a seedling",
     "flowering": "in flower",
     "fruiting": "in fruit",
     "budding": "in bud",
 }
+"""Stage -> words."""
 SEXES = {"male": "male", "m": "male", "female": "female", "f": "female"}
 MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -45,12 +46,12 @@ CONTEXT: tuple[tuple[str, str], ...] = (
     ("fieldNotes", "{value}"),
     ("occurrenceRemarks", "{value}"),
 )
-"""Key -> words, of what a captioner may know but a picture need not show."""
+"""Key -> words."""
 
+# Stage and sex are context too: a record may tell of them what its picture does not show.
 TAGS: tuple[TagRule, ...] = (
-    # a stage can be seen; a sex often cannot, and a wrong word would teach nonsense
     *(
-        TagRule(key=key, value=value, say=said)
+        TagRule(key=key, value=value, say=said, visible=False)
         for key in ("life_stage", "lifeStage", "stage", "phenology", "reproductiveCondition")
         for value, said in STAGES.items()
     ),

@@ -208,7 +208,6 @@ CONTEXT: tuple[tuple[str, str], ...] = (
     ("region", "in {value}"),
     ("state", "in {value}"),
     ("country", "in {value}"),
-    ("name", "the place is called {value}"),
 )
 """Key -> words, of what a captioner may know but no tile shows."""
 
