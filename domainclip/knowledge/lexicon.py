@@ -14,7 +14,7 @@ from domainclip.domains.contract import Traits, TraitWords
 
 from .reading import Claim, is_negated, read_claims
 from .tokens import Tokens, read_tokens
-from .wordings import PLACE, Words, Wordings, key_of
+from .wordings import PLACE, Wordings, Words, key_of
 
 __all__ = ["Claim", "Lexicon"]
 
@@ -23,11 +23,12 @@ _NEAR = 4
 _BREAKS = frozenset(",.;:()!?")
 _HIDDEN_WEIGHT = 1.5
 _UNIT = re.compile(r"\d\s*(?:[cmkµμn]?m|ft|feet|inch(?:es)?|in|kg|m?g|ha|acres?|km2|°c)\b", re.I)
-_SETTLES = frozenset(
-    """feed feeding land landed lie lying perch perched perching pose posed rest resting settle
-    settled sit sitting stand standing visiting""".split()
-)
-"""Verbs of being somewhere: what follows "resting on" is where the subject is, not a part of it."""
+_STAY = """
+feed feeding land landed lie lying perch perched perching pose posed rest resting settle settled sit
+sitting stand standing visit visiting
+"""
+_SETTLES = frozenset(_STAY.split())
+"""Verbs of being somewhere: what follows "resting on" is no part of what rests."""
 
 
 class Lexicon:

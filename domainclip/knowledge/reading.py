@@ -11,17 +11,18 @@ from .wordings import LINKS, Entry, Wordings
 Spot: TypeAlias = tuple[str, str, int, int]
 """Trait, value, first word and the word after the last."""
 
-_NEGATORS = frozenset(
-    """no not without lack lacking never neither nor cannot doesn't don't isn't aren't hasn't
-    haven't""".split()
+_NO = (
+    "no not without lack lacking never neither nor cannot doesn't don't isn't aren't hasn't haven't"
 )
-_COPULAS = frozenset("is are was were appear look seem".split())
-_DEGREES = frozenset(
-    """also almost bright brightly clearly completely dark deep deeply distinctly dull entirely
-    fairly faintly finely generally heavily largely light mainly more mostly narrowly often pale
-    predominantly quite rather rich richly sharply slightly somewhat strongly typically uniformly
-    usually very vivid weakly wholly""".split()
-)
+_NEGATORS = frozenset(_NO.split())
+_COPULAS = frozenset({"is", "are", "was", "were", "appear", "look", "seem"})
+_VERY = """
+also almost bright brightly clearly completely dark deep deeply distinctly dull entirely fairly
+faintly finely generally heavily largely light mainly more mostly narrowly often pale predominantly
+quite rather rich richly sharply slightly somewhat strongly typically uniformly usually very vivid
+weakly wholly
+"""
+_DEGREES = frozenset(_VERY.split())
 _JOINERS = frozenset({",", "and", "or", "nor", "/", "&", "to"})
 _ENDS = LINKS - {"of"} | frozenset(",.;:()!?") | {"and", "but"}
 """Words and points that a "no" does not reach beyond."""
@@ -91,12 +92,15 @@ def _read_phrase(
         alone, _ = wordings.longest(tokens.words, tokens.glued, j - 1)
         group += [(said.trait, said.value, j - 1, j) for said in alone.said if said.end == 1]
     left = i
+    if adjectival and group:
+        left = _before_degrees(tokens, i, taken)
+        group = [(t, v, left if a == i else a, b) for t, v, a, b in group]
     if entry.chains:
-        left = _read_left(wordings, tokens, entry.part, head, i, taken, group)
+        left = _read_left(wordings, tokens, entry.part, head, left, taken, group)
     right = _read_right(wordings, tokens, entry.part, head, j, group)
     several = len({spot[2:] for spot in group}) > 1
     if adjectival and (several or (not entry.part and head in wordings.subjects)):
-        group = [(t, v, a, b - 1 if (a, b) == (i, j) else b) for t, v, a, b in group]
+        group = [(t, v, a, b - 1 if a < j - 1 and b == j else b) for t, v, a, b in group]
     return left, right, sorted(group, key=lambda spot: (spot[2], -spot[3]))
 
 
@@ -115,10 +119,8 @@ def _read_left(
     while p > taken and tokens.articles[p] < 0:
         size, said, linked = _adjective_before(wordings, tokens, part, head, p, taken)
         if size:
-            first = p = p - size
-            while first > taken and words[first - 1] in _DEGREES and tokens.articles[first] < 0:
-                first -= 1
-            group += [(trait, value, first, p + size) for trait, value in said]
+            first = _before_degrees(tokens, p - size, taken)
+            group += [(trait, value, first, p) for trait, value in said]
             left = p = first
             if linked:
                 break
@@ -127,6 +129,15 @@ def _read_left(
         else:
             break
     return left
+
+
+def _before_degrees(tokens: Tokens, i: int, taken: int) -> int:
+    """Return where the words of degree before an adjective begin: "very" of "very large"."""
+    while i > taken and tokens.words[i - 1] in _DEGREES and not tokens.glued[i]:
+        if tokens.articles[i] >= 0:
+            break
+        i -= 1
+    return i
 
 
 def _read_right(
@@ -142,8 +153,11 @@ def _read_right(
         size, said = _adjective_after(wordings, tokens, part, head, q)
         noun = q + size < n and wordings.longest(words, tokens.glued, q + size)[1] > q + size
         if size and (first or not noun):
-            group += [(trait, value, q, q + size) for trait, value in said]
+            start = q
+            while start - 1 > right and words[start - 1] in _DEGREES:
+                start -= 1
             q += size
+            group += [(trait, value, start, q) for trait, value in said]
             right, first = q, False
         elif words[q] in _JOINERS or words[q] in _DEGREES or (first and words[q] == "not"):
             q += 1
@@ -155,7 +169,7 @@ def _read_right(
 def _adjective_before(
     wordings: Wordings, tokens: Tokens, part: str, head: str, p: int, taken: int
 ) -> tuple[int, tuple[tuple[str, str], ...], bool]:
-    """Return the size of the adjective that ends before word `p`, what it says, if it has an "of"."""
+    """Return the size of the adjective that ends before a word, what it says, if it has an "of"."""
     known = wordings.adjectives.get(head, {})
     if tokens.glued[p]:
         return 0, (), False
@@ -214,7 +228,8 @@ def _more_absent(wordings: Wordings, tokens: Tokens, j: int) -> tuple[list[Spot]
         at += 1
         if not last and at < len(words) and words[at] in ("or", "nor"):
             last, at = True, at + 1
-        size = next((n for n in (3, 2, 1) if tuple(words[at : at + n]) in wordings.absences), 0)
+        sizes = (n for n in (3, 2, 1) if at + n <= len(words))
+        size = next((n for n in sizes if tuple(words[at : at + n]) in wordings.absences), 0)
         if not size:
             break
         for said in wordings.absences[tuple(words[at : at + size])]:

@@ -112,9 +112,11 @@ def _breaks(stretch: str, start: int, match: re.Match[str]) -> bool:
         content = [word for word in before if word.lower() not in _ARTICLES]
         if not content or content[-1].lower() in _ADJECTIVES:
             return False
+        if len(content) == 1 and content[0].lower().endswith(("ed", "ish")):
+            return False
         # "two rows and ..." may part; a single word before "and" is an adjective or a bare noun
         return len(content) > 1 or joint == "" or after[0].lower() in _ARTICLES | {"no", "without"}
-    return True
+    return joint not in ("has", "have") or before[-1].lower() not in ("not", "don't", "doesn't")
 
 
 def _trimmed(text: str, start: int, end: int) -> Span:

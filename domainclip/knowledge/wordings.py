@@ -21,11 +21,12 @@ _ABSENCES = (
     "{} are absent", "{} is absent", "absence of {}", "devoid of {}", "free of {}", "not any {}",
 )  # fmt: skip
 """The ways to say that something is not there; a field gives the first alone."""
-LINKS = frozenset(
-    """about above across against along among around as at before behind below beneath beside
-    between beyond by during for from in inside into near of off on onto over than through toward
-    under upon while with within""".split()
-)
+_LINKS = """
+about above across against along among around as at before behind below beneath beside between
+beyond by during for from in inside into near of off on onto over than through toward under upon
+while with within
+"""
+LINKS = frozenset(_LINKS.split())
 
 
 @dataclass(frozen=True)
@@ -94,18 +95,18 @@ class Wordings:
         best, end = _NONE, i
         if glued[i]:
             return best, end
-        node: dict[str, Any] | None = self._trie
+        node = self._trie
         for j in range(i, len(words)):
-            node = node.get(words[j])
-            if node is None:
+            if words[j] not in node:
                 break
+            node = node[words[j]]
             if "" in node and not glued[j + 1]:
                 best, end = node[""], j + 1
         return best, end
 
     def part_at(self, words: Sequence[str], i: int) -> int:
         """Return how many words from `i` on name a part, 0 for none."""
-        for n in range(_LONGEST_PART, 0, -1):
+        for n in range(min(_LONGEST_PART, len(words) - i), 0, -1):
             if tuple(words[i : i + n]) in self.parts:
                 return n
         return 0
