@@ -1,1 +1,1 @@
-"""Clients of OpenAI-compatible servers."""
+"""Clients of servers that speak the OpenAI chat API; what knowledge and captions ask through."""
