@@ -5,7 +5,8 @@ import pytest
 
 from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import LabelTree
-from domainclip.texts import NAME_VIEWS, TextViews, say_label
+from domainclip.domains.registry import get_domain
+from domainclip.texts import NAME_VIEWS, TextViews, caption_parts, say_label
 
 RANKS = ("order", "genus", "species")
 
@@ -85,3 +86,81 @@ def test_templates_and_cleaning_are_those_of_the_prompt_set(tree):
     prompts = PromptSet(templates=("a photo of {}.",), clean=str.upper)
     views = TextViews(tree, prompts, {"common": 1.0}, template_share=1.0)
     assert draw(views, [node(tree, "monarch")]).texts == ("a photo of MONARCH.",)
+
+
+def test_parts_are_sentences_and_clauses_of_three_words_at_least():
+    caption = "A fresh male with rounded orange wings, a white-spotted black margin and dark veins."
+    assert caption_parts(caption) == (
+        "A fresh male", "rounded orange wings", "a white-spotted black margin and dark veins",
+    )  # fmt: skip
+    assert caption_parts("Its wings are wide. Each has one red spot.") == (
+        "Its wings are wide.", "Each has one red spot.",
+    )  # fmt: skip
+    assert caption_parts("a bird") == ("a bird",)
+    assert caption_parts("") == ("",)
+
+
+@pytest.mark.parametrize("name", ["biology", "medical", "remote_sensing"])
+def test_parts_of_built_in_captions_are_stretches_of_them(name):
+    builtin = get_domain(name).builtin
+    for sheet in builtin.sheets():
+        rng = np.random.default_rng(0)
+        traits = {**sheet.traits, **builtin.individual(sheet, rng)}
+        for caption in builtin.captions(traits, rng):
+            parts = caption_parts(caption)
+            assert len(set(parts)) == len(parts) >= 1
+            for part in parts:
+                assert part in caption and len(part.split()) >= 3
+                assert part == caption or len(part) < len(caption)
+            said = " ".join(parts).replace(".", "").split()
+            joints = {"and", "with", "showing", "has"}
+            missing = {w.strip(",.") for w in caption.split()} - {w.strip(",") for w in said}
+            assert missing <= joints, (caption, parts)
+
+
+def said(views: TextViews, tree: LabelTree, n: int, index: int = 0) -> list[str]:
+    nodes, indices = np.full(n, node(tree, "monarch")), np.full(n, index)
+    drawn = views.draw(nodes, indices, (0, 0))
+    return [drawn.texts[i] for i in drawn.rows]
+
+
+def test_parts_are_drawn_in_their_share_and_stay_captions(tree):
+    caption = "large orange wings, many white dots"
+    views = TextViews(tree, PromptSet(), {}, [(caption,)], caption_share=1.0, part_share=0.25)
+    texts = said(views, tree, 4000)
+    share = np.mean([text != caption for text in texts])
+    assert share == pytest.approx(0.25, abs=0.03)
+    assert set(texts) == {caption, "large orange wings", "many white dots"}
+    assert texts.count("many white dots") == pytest.approx(500, abs=90)
+    assert views.draw(np.array([node(tree, "monarch")]), np.array([0]), (1,)).is_caption.all()
+
+
+def test_originals_are_mixed_with_stored_captions_in_a_ratio(tree):
+    own, stored = [("own",), (), ("only own",)], [[("one",), ("one",), ()], [("two",), (), ()]]
+    views = TextViews(
+        tree, PromptSet(), {}, own, stored=stored, caption_share=1.0, original_share=0.4
+    )
+    both = said(views, tree, 6000)
+    counts = {text: both.count(text) / 6000 for text in set(both)}
+    assert counts == pytest.approx({"own": 0.4, "one": 0.3, "two": 0.3}, abs=0.03)
+    assert set(said(views, tree, 50, index=1)) == {"one"}
+    assert set(said(views, tree, 50, index=2)) == {"only own"}
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "one"), (1.0, "own")])
+def test_the_ends_of_the_ratio_are_exact(tree, share, text):
+    views = TextViews(
+        tree, PromptSet(), {}, [("own",)], stored=[[("one",)]],
+        caption_share=1.0, original_share=share,
+    )  # fmt: skip
+    assert set(said(views, tree, 500)) == {text}
+
+
+def test_new_settings_at_rest_leave_the_draws_as_they_were(tree):
+    captions = [("a, with many long words", "b"), ()]
+    plain = TextViews(tree, PromptSet(), {"common": 1.0}, captions)
+    mixed = TextViews(
+        tree, PromptSet(), {"common": 1.0}, captions, stored=[[(), ()]], original_share=0.1
+    )
+    nodes, indices = np.full(64, node(tree, "monarch")), np.arange(64) % 2
+    assert plain.draw(nodes, indices, (3,)).texts == mixed.draw(nodes, indices, (3,)).texts
