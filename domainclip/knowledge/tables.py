@@ -4,41 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from domainclip.domains.contract import Domain
 from domainclip.domains.labels import LabelTree
-from domainclip.domains.names import fold
 from domainclip.domains.readers import read_table
 from domainclip.errors import DataError, UsageError, suggest
 
-from .base import agree
+from .lists import GUESSES, SHOWN, guess_columns, match_label
 from .records import Answer, Record, Trait
 
-GUESSES: dict[str, tuple[str, ...]] = {
-    "label": ("label", "name", "label_name", "class", "class_name", "category", "formal", "common"),
-    "text": ("text", "description", "desc", "summary", "facts", "knowledge", "caption", "body"),
-    "section": ("section", "heading", "part"),
-    "source": ("source", "reference", "citation", "title"),
-    "licence": ("licence", "license", "rights"),
-    "url": ("url", "link", "uri", "href"),
-    "revision": ("revision", "revision_id", "version", "rev"),
-    "traits": ("traits", "trait", "features", "characters"),
-}
-"""Names of columns by part, in order; capitals, blanks, dots, dashes and underscores do not count.
-
-The names of one field come from its domain: its ranks, and its `columns`.
-"""
 ENDINGS = (".csv", ".tsv", ".json", ".jsonl")
-SUGGEST_AMONG = 20_000
-"""Names that are searched for a similar one; more would take seconds."""
-SHOWN = 3
-"""Lineages of one name that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +59,7 @@ class TableProvider:
         self._facts: dict[int, list[_Fact]] = {}
         rows = _read(self.path)
         columns = list(dict.fromkeys(name for _, row in rows for name in row))
-        parts, ranks = _guess(columns, domain, tree)
+        parts, ranks = guess_columns(columns, domain, tree)
         if "label" not in parts and not ranks:
             raise self._lacks("labels", ("label", "name", *domain.ranks), columns)
         if "text" not in parts and "traits" not in parts:
@@ -134,7 +113,7 @@ class TableProvider:
         place: str,
         row: Mapping[str, Any],
         parts: Mapping[str, str],
-        ranks: Sequence[str],
+        ranks: Iterable[str],
         tree: LabelTree,
     ) -> None:
         cells = {part: _text(row.get(column)) for part, column in parts.items() if part != "traits"}
@@ -163,51 +142,6 @@ class TableProvider:
             f"{self.path} has no column of {what}; it has {', '.join(columns) or 'none'}",
             f"call it {' or '.join(dict.fromkeys(names))}",
         )
-
-
-def match_label(tree: LabelTree, lineage: Sequence[str]) -> int | str:
-    """Return the one node that a name means, or a line that says why there is none.
-
-    Args:
-        tree: The labels.
-        lineage: Names from coarse to fine, or the label's name alone, in any vocabulary.
-    """
-    name, above = lineage[-1], lineage[:-1]
-    found = tree.find(name)
-    fits = [n for n in found if agree((*above, tree.names[n]), tree.key(n))] if above else [*found]
-    if len(fits) > 1:  # a formal name counts for more than another label's common name
-        formal = [n for n in fits if fold(tree.names[n]) == fold(name)]
-        fits = formal or fits
-    if len(fits) == 1:
-        return fits[0]
-    if fits or found:
-        several = fits or found
-        lines = "; ".join(" > ".join(tree.path(n)) for n in several[:SHOWN])
-        more = f"; and {len(several) - SHOWN} more" if len(several) > SHOWN else ""
-        if fits:
-            return f"{name!r} stands for {len(fits)} labels, give its lineage: {lines}{more}"
-        return f"no label {' > '.join(lineage)}; there is {lines}{more}"
-    names = (n for node in range(len(tree)) for n in tree.all_names(node))
-    near = suggest(name, islice(names, SUGGEST_AMONG))
-    return f"no label {name!r}" + (f"; {near}" if near else "")
-
-
-def _guess(
-    columns: Sequence[str], domain: Domain, tree: LabelTree
-) -> tuple[dict[str, str], list[str]]:
-    """Return part -> column, and the columns of ranks, coarsest first."""
-    left = {_plain(name): name for name in reversed(columns)}
-
-    def take(names: Iterable[str]) -> str | None:
-        return next((left.pop(_plain(name)) for name in names if _plain(name) in left), None)
-
-    wanted = dict.fromkeys((*domain.ranks, *tree.ranks))
-    ranks = {r: take((r, *domain.columns.get(r, ()))) for r in wanted if r not in GUESSES}
-    parts = {p: take((*names, *domain.columns.get(p, ()))) for p, names in GUESSES.items()}
-    return (
-        {part: column for part, column in parts.items() if column},
-        [column for column in ranks.values() if column],
-    )
 
 
 def _read(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -297,7 +231,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(filter(None, map(_text, value)))
     return " ".join(str(value).split())
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())

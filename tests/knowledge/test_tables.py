@@ -8,7 +8,8 @@ import pytest
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError
-from domainclip.knowledge.tables import TableProvider, match_label
+from domainclip.knowledge.lists import match_label
+from domainclip.knowledge.tables import TableProvider
 
 
 @pytest.fixture
