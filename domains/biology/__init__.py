@@ -6,6 +6,7 @@ from domainclip.domains.contract import Domain
 
 from .augment import augment
 from .builtin import BUILTIN
+from .knowledge import KNOWLEDGE
 from .labels import RANKS, labels
 from .prompts import PROMPTS
 
@@ -20,6 +21,7 @@ DOMAIN = Domain(
     noun="butterfly",
     augment=augment,
     builtin=BUILTIN,
+    knowledge=KNOWLEDGE,
     columns={
         "id": ("gbifID", "occurrenceID", "catalogNumber", "treeoflife_id"),
         "label": ("taxon", "taxon_name", "species_name"),

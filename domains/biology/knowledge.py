@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from domainclip.domains.contract import TraitWords
+from domainclip.domains.contract import KnowledgeRules, TraitWords
+
+from .tags import TAGS
+from .wiki import WIKI
 
 WORDS = Path(__file__).parent / "data" / "words.yaml"
 
@@ -14,3 +17,6 @@ WORDS = Path(__file__).parent / "data" / "words.yaml"
 def words() -> TraitWords:
     """Read the words for what can be seen of living things."""
     return TraitWords.read(WORDS)
+
+
+KNOWLEDGE = KnowledgeRules(words=words, wiki=WIKI, tags=TAGS)

@@ -6,6 +6,7 @@ from domainclip.domains.contract import Domain
 
 from .augment import augment
 from .builtin import BUILTIN
+from .knowledge import KNOWLEDGE
 from .labels import RANKS, labels
 from .prompts import PROMPTS
 
@@ -20,6 +21,7 @@ DOMAIN = Domain(
     noun="blood cell",
     augment=augment,
     builtin=BUILTIN,
+    knowledge=KNOWLEDGE,
     columns={
         "label": ("finding", "diagnosis", "cell_type", "class_text"),
         "group": ("patient", "patient_id", "subject", "subject_id", "slide", "slide_id", "study"),

@@ -6,6 +6,7 @@ from domainclip.domains.contract import Domain
 
 from .augment import augment
 from .builtin import BUILTIN
+from .knowledge import KNOWLEDGE
 from .labels import RANKS, labels
 from .prompts import PROMPTS
 
@@ -20,6 +21,7 @@ DOMAIN = Domain(
     noun="tile",
     augment=augment,
     builtin=BUILTIN,
+    knowledge=KNOWLEDGE,
     columns={
         "label": ("scene", "class_name", "land_cover", "landcover", "land_use"),
         "common": ("class_text", "plain_name"),

@@ -1,0 +1,10 @@
+"""Where a label's page is read, and what vouches for it."""
+
+from __future__ import annotations
+
+from domainclip.domains.contract import WikiRules
+
+WIKI = WikiRules(
+    sections=("appearance", "morphology", "structure", "histology", "description"),
+    context=("cell", "blood", "disease"),
+)
