@@ -31,7 +31,7 @@ def encode_picture(
         max_bytes: Bytes of the JPEG; quality goes down first, then the size.
         quality: Of the JPEG, 1 to 95.
     """
-    picture = _fit(image.convert("RGB"), side)
+    picture = fit(image.convert("RGB"), side)
     while True:
         for step in (quality, min(quality, 75), min(quality, 60)):
             buffer = io.BytesIO()
@@ -40,7 +40,7 @@ def encode_picture(
                 break
         if buffer.tell() <= max_bytes or max(picture.size) <= 32:
             return "data:image/jpeg;base64," + base64.b64encode(buffer.getbuffer()).decode("ascii")
-        picture = _fit(picture, round(max(picture.size) * 0.7))
+        picture = fit(picture, round(max(picture.size) * 0.7))
 
 
 def put_picture(messages: Sequence[Mapping[str, Any]], url: str) -> list[dict[str, Any]]:
@@ -74,7 +74,8 @@ def replace_picture(
     return placed
 
 
-def _fit(picture: Image.Image, side: int) -> Image.Image:
+def fit(picture: Image.Image, side: int) -> Image.Image:
+    """Return a picture with its longest side at most `side` pixels; a smaller one as it is."""
     longest = max(picture.size)
     if longest <= side:
         return picture
