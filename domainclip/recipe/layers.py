@@ -147,7 +147,7 @@ def _add_text(layer: Layer, key: str, value: Any, where: str) -> None:
         except yaml.YAMLError:
             typed = value
         parts = [part.strip() for part in value.split(",") if part.strip()]
-        if known.kind == "list" and isinstance(typed, str):  # names,captions
+        if known.kind == "list" and not isinstance(typed, list | None):  # names,captions
             typed = parts
         elif known.kind == "mapping" and parts and all("=" in part for part in parts):
             typed = dict(part.split("=", 1) for part in parts)  # label=species,image=file
