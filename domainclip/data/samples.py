@@ -40,6 +40,8 @@ class Samples:
     """Label node of each sample, shape (n,)."""
     splits: Sequence[str] = field(repr=False)
     reader: Reader = field(repr=False)
+    columns: tuple[str, ...] = ()
+    """The user's own columns, as they come in `metadata`."""
     messages: tuple[str, ...] = ()
     """What was taken for what, and what a person should look at."""
     unreadable: tuple[tuple[str, str], ...] = ()
@@ -204,6 +206,7 @@ def _open_source(
         nodes=source.nodes[rows],
         splits=where[rows].tolist(),
         reader=read,
+        columns=tuple(source.columns),
         messages=(*source.guesses, *source.problems),
         unreadable=tuple(source.unreadable),
     )

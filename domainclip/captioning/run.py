@@ -1,0 +1,261 @@
+"""Writes a caption for every sample that has none yet, checks each, and stores it at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Protocol
+
+from PIL import Image
+
+from domainclip.data.images import UnreadableImage
+from domainclip.data.samples import Samples
+from domainclip.errors import DomainclipError
+from domainclip.knowledge.lexicon import Claim
+
+from .briefs import Briefs
+from .requests import Captioner, Request, Written
+from .store import CaptionStore
+
+SIDE = 1024
+"""Large pictures may be decoded smaller, but their shortest side not below twice this."""
+
+
+class Checked(Protocol):
+    """A caption after the checks."""
+
+    @property
+    def text(self) -> str:
+        """The caption; "" for a rejected one."""
+
+    @property
+    def outcome(self) -> str:
+        """`kept`, `rewritten` or `rejected`."""
+
+    @property
+    def notes(self) -> Sequence[dict[str, str]]:
+        """What the checks said, to be stored."""
+
+    @property
+    def dropped(self) -> Sequence[Claim]:
+        """The claims that were taken out."""
+
+
+@dataclass
+class Captioned:
+    """What came of a run."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """Captions by outcome: kept, rewritten, rejected."""
+    skipped: int = 0
+    """Samples that were done before."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """(sample id, reason) of pictures that cannot be read."""
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    """(sample id, reason) where the captioner wrote nothing; the next run asks again."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Checks that rejected or changed a caption."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    left: int = 0
+    """Samples that are still to do, after an interrupt or where the captioner gave up."""
+    stopped: bool = False
+    """Whether Ctrl-C ended it."""
+    error: DomainclipError | None = None
+    """Why the captioner gave up."""
+
+    @property
+    def written(self) -> int:
+        """Captions written by this run, rejected ones too."""
+        return sum(self.counts.values())
+
+
+def caption_all(
+    briefs: Briefs,
+    captioner: Captioner,
+    check: Callable[[Request, str], Checked],
+    store: CaptionStore,
+    *,
+    progress: bool = True,
+) -> Captioned:
+    """Caption every sample that the store does not have.
+
+    The first Ctrl-C lets what is in flight come in and asks for no more; a second one drops it.
+
+    Args:
+        briefs: Makes requests of the samples.
+        captioner: Writes.
+        check: Checks one caption.
+        store: Keeps them; each is safe before the next one is taken.
+        progress: Show a bar on stderr.
+    """
+    run = _Run(briefs, captioner, check, store)
+    run.work(progress)
+    return run.result
+
+
+class _Run:
+    """One run: what is in flight, and what came of the rest."""
+
+    def __init__(
+        self,
+        briefs: Briefs,
+        captioner: Captioner,
+        check: Callable[[Request, str], Checked],
+        store: CaptionStore,
+    ) -> None:
+        self.briefs, self.captioner, self.check, self.store = briefs, captioner, check, store
+        self.samples = briefs.samples
+        self.rows, skipped = store.left(self.samples.ids)
+        self.result = Captioned(skipped=skipped, left=len(self.rows))
+        self.flight: dict[str, _InFlight] = {}
+        self.stopping = threading.Event()
+
+    def work(self, progress: bool) -> None:
+        from tqdm import tqdm
+
+        bar = tqdm(
+            total=len(self.rows),
+            desc="captioning",
+            unit=" captions",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            disable=None if progress else True,
+        )
+        answers = self.captioner.write(self._requests()) if len(self.rows) else iter(())
+        with bar, _interrupts(self._stop):
+            try:
+                for written in answers:
+                    self._take(written)
+                    self.result.left -= 1
+                    bar.update()
+                    bar.set_postfix(self._trouble(), refresh=False)
+            except KeyboardInterrupt:
+                self.stopping.set()
+            except DomainclipError as error:
+                self.result.error = error
+            finally:
+                close = getattr(answers, "close", None)
+                if close is not None:
+                    close()
+        self.result.stopped = self.stopping.is_set()
+
+    def _requests(self) -> Iterator[Request]:
+        for i in self.rows.tolist():
+            if self.stopping.is_set():
+                return
+            one = self.samples.ids[i]
+            flight = _InFlight(self.samples, i)
+            request = self.briefs.request(i, flight.read, self.store.tries(one))
+            flight.request = request
+            self.flight[one] = flight
+            yield request
+
+    def _take(self, written: Written) -> None:
+        """Check and store one caption."""
+        flight = self.flight.pop(written.id)
+        request = flight.request
+        assert request is not None
+        self.result.tokens_in += written.tokens_in
+        self.result.tokens_out += written.tokens_out
+        if not flight.is_readable():
+            self.result.unreadable.append((written.id, flight.reason))
+            return
+        if written.error:
+            self.result.failed.append((written.id, written.error))
+            return
+        checked = self.check(request, written.text)
+        self.store.append(self._row(flight, request, written, checked))
+        self.result.counts[checked.outcome] += 1
+        if checked.outcome != "kept":
+            blamed = {note["check"] for note in checked.notes if note["outcome"] != "flag"}
+            self.result.reasons.update(blamed)
+
+    def _row(
+        self, flight: _InFlight, request: Request, written: Written, checked: Checked
+    ) -> dict[str, Any]:
+        captioner = self.captioner
+        return {
+            "sample_id": written.id,
+            "caption": checked.text,
+            "label": " > ".join(self.samples.tree.path(request.node)),
+            "split": self.samples.splits[flight.row],
+            "picture": flight.digest,
+            "captioner": captioner.name,
+            "model": written.model or captioner.model,
+            "model_revision": written.revision or captioner.revision,
+            "prompt_hash": request.prompt.digest if request.prompt else "",
+            "knowledge_revision": self.briefs.revision(request),
+            "settings": dict(captioner.settings),
+            "seed": request.seed,
+            "tokens_in": written.tokens_in,
+            "tokens_out": written.tokens_out,
+            "seconds": round(written.seconds, 4),
+            "written": written.text,
+            "outcome": checked.outcome,
+            "checks": list(checked.notes),
+            "dropped": [claim.text for claim in checked.dropped],
+            "details": dict(written.details),
+        }
+
+    def _trouble(self) -> dict[str, int]:
+        said = {"rejected": self.result.counts["rejected"], "failed": len(self.result.failed)}
+        return {name: count for name, count in said.items() if count}
+
+    def _stop(self) -> None:
+        """Ask for no more pictures; a second time, drop those in flight."""
+        if self.stopping.is_set():
+            raise KeyboardInterrupt
+        self.stopping.set()
+        sys.stderr.write(f"\nstopping: {len(self.flight)} in flight; Ctrl-C again drops them\n")
+
+
+@dataclass
+class _InFlight:
+    """One sample that the captioner has."""
+
+    samples: Samples
+    row: int
+    request: Request | None = None
+    digest: str = ""
+    reason: str = ""
+    """Why its picture cannot be read."""
+
+    def read(self) -> Image.Image:
+        """Read the picture, in whatever thread the captioner wants it."""
+        try:
+            picture, self.digest = self.samples.picture(self.row, SIDE)
+        except UnreadableImage as error:
+            self.reason = error.reason
+            raise
+        return picture
+
+    def is_readable(self) -> bool:
+        """Return whether the picture is one; it is read now if the captioner had no need to."""
+        if not self.digest and not self.reason:
+            with suppress(UnreadableImage):
+                self.read()
+        return not self.reason
+
+
+@contextmanager
+def _interrupts(stop: Callable[[], None]) -> Iterator[None]:
+    """Call a function on Ctrl-C, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
