@@ -1,4 +1,4 @@
-"""Finds the labels that a user's table names: which columns hold them, and which nodes they mean."""
+"""Finds the labels that a table of the user's names: their columns, and the nodes they mean."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def read_labels(path: str | Path, domain: Domain) -> Labels:
     own = LabelTree.from_columns(lineages, tuple(lineages), common=common)
     nodes = list(dict.fromkeys(own.nodes_of(lineages).tolist()))
     unknown = [
-        own.names[node] for node in nodes if isinstance(match_label(theirs, own.path(node)), str)
+        own.names[node] for node in nodes if len(_fitting(theirs, own.path(node))) != 1
     ]
     enriched = own.enrich(theirs)
     return Labels(enriched.tree, enriched.nodes[nodes].tolist(), unknown)
@@ -110,31 +110,38 @@ def _lineages(
     return found, common
 
 
-def match_label(tree: LabelTree, lineage: Sequence[str]) -> int | str:
+def match_label(tree: LabelTree, lineage: Sequence[str], *, near: bool = True) -> int | str:
     """Return the one node that a name means, or a line that says why there is none.
 
     Args:
         tree: The labels.
         lineage: Names from coarse to fine, or the label's name alone, in any vocabulary.
+        near: Look for a similar name where there is none, which takes time.
     """
-    name, above = lineage[-1], lineage[:-1]
-    found = tree.find(name)
-    fits = [n for n in found if agree((*above, tree.names[n]), tree.key(n))] if above else [*found]
-    if len(fits) > 1:  # a formal name counts for more than another label's common name
-        formal = [n for n in fits if fold(tree.names[n]) == fold(name)]
-        fits = formal or fits
+    fits = _fitting(tree, lineage)
     if len(fits) == 1:
         return fits[0]
-    if fits or found:
-        several = fits or found
+    name = lineage[-1]
+    if several := fits or tree.find(name):
         lines = "; ".join(" > ".join(tree.path(n)) for n in several[:SHOWN])
         more = f"; and {len(several) - SHOWN} more" if len(several) > SHOWN else ""
         if fits:
             return f"{name!r} stands for {len(fits)} labels, give its lineage: {lines}{more}"
         return f"no label {' > '.join(lineage)}; there is {lines}{more}"
-    names = (n for node in range(len(tree)) for n in tree.all_names(node))
-    near = suggest(name, islice(names, SUGGEST_AMONG))
-    return f"no label {name!r}" + (f"; {near}" if near else "")
+    names = (n for node in range(len(tree) if near else 0) for n in tree.all_names(node))
+    meant = suggest(name, islice(names, SUGGEST_AMONG))
+    return f"no label {name!r}" + (f"; {meant}" if meant else "")
+
+
+def _fitting(tree: LabelTree, lineage: Sequence[str]) -> list[int]:
+    """Return the nodes that a name can mean and whose lineage does not contradict the one given."""
+    name, above = lineage[-1], lineage[:-1]
+    fits = [
+        n for n in tree.find(name) if not above or agree((*above, tree.names[n]), tree.key(n))
+    ]
+    # a formal name counts for more than another label's common name
+    formal = [n for n in fits if fold(tree.names[n]) == fold(name)]
+    return formal or fits
 
 
 def guess_columns(
@@ -156,4 +163,5 @@ def guess_columns(
 
 
 def plain(name: str) -> str:
+    """Return what two spellings of a column's name share."""
     return re.sub(r"[\W_]+", "", name.lower())

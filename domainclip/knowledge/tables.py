@@ -19,6 +19,9 @@ from .records import Answer, Record, Trait
 
 ENDINGS = (".csv", ".tsv", ".json", ".jsonl")
 
+MEANT = 20
+"""Unknown labels for which a similar one is looked for."""
+
 
 @dataclass(frozen=True)
 class _Fact:
@@ -128,7 +131,7 @@ class TableProvider:
         elif not text:
             self._problem(place, f"nothing is said of {lineage[-1]!r}")
         else:
-            found = match_label(tree, lineage)
+            found = match_label(tree, lineage, near=len(self.problems) < MEANT)
             if isinstance(found, str):
                 self._problem(place, found)
             else:
