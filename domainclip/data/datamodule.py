@@ -155,7 +155,7 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
     else:
         opened = _open_source(recipe, domain, size)
     if recipe.data.captions:
-        opened = _join(opened, recipe.data.captions)
+        opened = _join(opened, recipe)
     return PictureData(
         opened,
         size=size,
@@ -167,8 +167,9 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
     )
 
 
-def _join(opened: Opened, folders: Sequence[str]) -> Opened:
-    joined = join_captions(folders, opened.tree, opened.splits)
+def _join(opened: Opened, recipe: Recipe) -> Opened:
+    seed = recipe.seed if recipe.data.source == "builtin" else None
+    joined = join_captions(recipe.data.captions, opened.tree, opened.splits, seed)
     return replace(
         opened,
         stored=joined.captions,

@@ -29,7 +29,10 @@ class Joined:
 
 
 def join_captions(
-    folders: Sequence[str], tree: LabelTree, splits: Mapping[str, PictureSet]
+    folders: Sequence[str],
+    tree: LabelTree,
+    splits: Mapping[str, PictureSet],
+    seed: int | None = None,
 ) -> Joined:
     """Join stored captions to pictures by sample id.
 
@@ -37,6 +40,7 @@ def join_captions(
         folders: `folder` or `folder@generation`, as `read_captions` takes them.
         tree: The tree of the pictures' labels.
         splits: The pictures by split.
+        seed: Seed of the built-in pictures; None for pictures of one's own.
 
     Raises:
         DataError: If a folder holds no captions, or none for any picture.
@@ -46,8 +50,11 @@ def join_captions(
     nodes = [node for split in splits.values() for node in split.nodes.tolist()]
     paths = {node: " > ".join(tree.path(node)) for node in set(nodes)}
     captions: dict[str, list[list[tuple[str, ...]]]] = {name: [] for name in splits}
-    digest, messages = hashlib.sha256(), []
+    digest = hashlib.sha256()
+    messages: list[str] = []
+    pinned: list[str] = []
     for folder in folders:
+        pinned.append(_pin(folder, seed))
         stored = read_captions([folder], ids, [paths[node] for node in nodes])
         messages += stored.messages
         if not stored.found:
@@ -63,12 +70,25 @@ def join_captions(
         digest.update(repr((stored.generation, stored.captions)).encode())
     have = sum(map(any, zip(*captions["train"], strict=True)))
     messages.append(f"{have:,} of {len(splits['train']):,} training pictures have a stored caption")
-    return Joined(captions, tuple(map(_pin, folders)), digest.hexdigest(), messages)
+    return Joined(captions, tuple(pinned), digest.hexdigest(), messages)
 
 
-def _pin(folder: str) -> str:
-    """Return the folder with the generation that it means now."""
+def _pin(folder: str, seed: int | None) -> str:
+    """Return the folder with the generation that it means now.
+
+    Raises:
+        DataError: If it was written for built-in pictures of another seed: under the same ids these
+            are other pictures.
+    """
     if Path(folder).expanduser().is_file():
         return folder
     generation, _ = find_generation(folder)
+    sources = generation.about.get("data") or []
+    seeds = {one.get("seed") for one in sources if one.get("source") == "builtin"}
+    if seed is not None and seeds and seed not in seeds:
+        raise DataError(
+            f"{folder} ({generation.name}): captions of built-in pictures of seed "
+            f"{', '.join(map(str, seeds))}, not of seed {seed}",
+            f"under another seed other pictures are drawn: domainclip caption --seed {seed}",
+        )
     return f"{generation.folder.parent}@{generation.name}"

@@ -20,9 +20,9 @@ def opened(source="builtin", captions=(), **data) -> PictureData:
     return open_data(recipe, make_domain(), 16)
 
 
-def store(folder, rows, style="a"):
+def store(folder, rows, style="a", data=None):
     """Write captions as `domainclip caption` does: {sample id: (caption, label)}."""
-    with CaptionStore(folder, {"captioner": "bank", "style": style}) as kept:
+    with CaptionStore(folder, {"captioner": "bank", "style": style}, data=data) as kept:
         for one, (caption, label) in rows.items():
             kept.append({"sample_id": one, "caption": caption, "label": label, "outcome": "kept"})
         return kept.generation
@@ -130,3 +130,13 @@ def test_a_corrupt_part_costs_its_own_captions_only(plain, tmp_path):
     data = opened(captions=[tmp_path])
     assert data.stored["train"][0][:2] == [("x",), ("y",)]
     assert any("corrupt" in message for message in data.messages)
+
+
+def test_captions_of_another_seed_are_of_other_built_in_pictures(plain, tmp_path):
+    rows = {next(iter(labels(plain))): ("x", "")}
+    store(tmp_path, rows, data={"source": "builtin", "seed": 7})
+    with pytest.raises(DataError, match="of seed 7, not of seed 0") as caught:
+        opened(captions=[tmp_path])
+    assert "--seed 0" in caught.value.hint
+    store(tmp_path, rows, data={"source": "builtin", "seed": 0})  # the same wording, both seeds
+    assert opened(captions=[tmp_path]).stored["train"][0][0] == ("x",)
