@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from domainclip.knowledge.base import KnowledgeBase
     from domainclip.model.clip import DomainClip
 
+    from .openai import OpenAICaptioner
+
 SIZE = 224
 """Side in pixels of built-in pictures as captioners see them."""
 TOWER = 77
@@ -179,8 +181,18 @@ class Job:
         return CaptionStore(asked.folder, self.made_of, self.shard, data=data, retry=asked.retry)
 
     def caption(self, store: CaptionStore, *, progress: bool = True) -> Captioned:
-        """Caption what has no caption yet; see `caption_all`."""
-        return caption_all(self.briefs, self.captioner, self.checks, store, progress=progress)
+        """Caption what has no caption yet; see `caption_all`.
+
+        Servers are asked once before any work, so that a wrong address, key or model ends it there.
+        """
+        if self.asked.captioner != "openai":
+            return caption_all(self.briefs, self.captioner, self.checks, store, progress=progress)
+        captioner = self._open_openai()
+        with captioner.endpoints:
+            notes = captioner.check() if len(store.left(self.samples.ids)[0]) else ()
+            result = caption_all(self.briefs, captioner, self.checks, store, progress=progress)
+        result.notes += dict.fromkeys([*notes, *captioner.account.notes])
+        return result
 
     def show_prompt(self, sample: str) -> str:
         """Return exactly what would be sent for one sample, or that nothing would.
@@ -227,7 +239,7 @@ class Job:
             model = load_model(self.asked.model, device=self.asked.device)
         return BankCaptioner(model, self.knowledge.lexicon, seed=self.asked.seed)
 
-    def _open_openai(self) -> Captioner:
+    def _open_openai(self) -> OpenAICaptioner:
         from domainclip.endpoints.chat import Endpoints
 
         from .openai import OpenAICaptioner

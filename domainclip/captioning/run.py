@@ -69,6 +69,8 @@ class Captioned:
     """Whether Ctrl-C ended it."""
     error: DomainclipError | None = None
     """Why the captioner gave up."""
+    notes: list[str] = field(default_factory=list)
+    """What people should know about the captioner."""
 
     @property
     def written(self) -> int:

@@ -192,6 +192,8 @@ def _tell(
     if not out.quiet and result.skipped:
         done = output.counted(result.skipped, "picture")
         output.note(f"{done} had a caption of this generation and were skipped")
+    for line in result.notes:
+        output.warning(line)
     for kind, several in (("cannot be read", unreadable), ("got no caption", result.failed)):
         for one, reason in several[:LISTED]:
             output.warning(f"{one}: {reason}")
