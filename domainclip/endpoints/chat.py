@@ -97,7 +97,7 @@ class Endpoints:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the addresses as people may see them."""
+        """Return the addresses."""
         return tuple(endpoint.name for endpoint in self._endpoints)
 
     def check(self, *, pictures: bool = True) -> tuple[str, ...]:
@@ -207,7 +207,7 @@ class Endpoints:
             retries += 1
             avoid = None if answer.kind in ("size", "request", "answer") else endpoint
             if answer.kind in ("down", "garbled") and not self.pool.others(endpoint):
-                pause = min(8.0, 0.25 * 2**retries)
+                pause = min(8.0, 0.25 * 2 ** (retries - 1))
                 await asyncio.sleep(pause * self._jitter.uniform(0.5, 1.0))
 
     async def _use(self, ticket: Ticket, question: Question, messages: Messages) -> Reply | Fault:
@@ -290,13 +290,13 @@ class Endpoints:
         )  # fmt: skip
 
     def _connect(self, urls: Sequence[str]) -> list[Endpoint]:
-        addresses = [_address(url) for url in urls]
+        addresses = [_address(url, self.key_env) for url in urls]
         if not addresses or len(set(addresses)) < len(addresses):
             raise UsageError(
-                "no endpoint is named" if not addresses else f"an endpoint is named twice: {urls}",
+                "no endpoint is named" if not addresses else "an endpoint is named twice",
                 "name each server once, such as http://127.0.0.1:8000/v1",
             )
-        return [Endpoint(_shown(url), self._client(url), self.concurrency) for url in addresses]
+        return [Endpoint(url, self._client(url), self.concurrency) for url in addresses]
 
     def _client(self, url: str) -> AsyncOpenAI:
         limits = type(DEFAULT_CONNECTION_LIMITS)(
@@ -323,18 +323,18 @@ class Endpoints:
             endpoint.client = self._client(str(endpoint.client.base_url))
 
 
-def _address(url: str) -> str:
+def _address(url: str, key_env: str) -> str:
+    """Return an address as the client library wants it; "/v1" is added to a bare host."""
     parts = urlsplit(url.strip())
+    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
-            f"{_shown(url)}: not the address of an endpoint",
+            f"{shown!r}: not the address of an endpoint",
             "an address begins with http:// or https://, such as http://127.0.0.1:8000/v1",
         )
-    path = parts.path.rstrip("/")
-    return urlunsplit((parts.scheme, parts.netloc, path or "/v1", parts.query, ""))
-
-
-def _shown(url: str) -> str:
-    """Return an address without a password or a query in it: either may be a secret."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    if "@" in parts.netloc or parts.query:
+        raise UsageError(
+            f"{shown}: the address must not hold a password or a query",
+            f"put the key into the environment variable {key_env}",
+        )
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/v1", "", ""))

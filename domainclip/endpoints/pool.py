@@ -21,7 +21,7 @@ class Endpoint:
     """One server, and how it has been doing."""
 
     name: str
-    """Its address as people may see it."""
+    """Its address."""
     client: AsyncOpenAI = field(repr=False)
     limit: float
     """Requests at once that it is given; halved when it is busy, regained answer by answer."""

@@ -40,7 +40,7 @@ class Reply:
     seconds: float = 0.0
     """From sending to answer, of the request that was answered."""
     endpoint: str = ""
-    """Address of the endpoint, without any password in it."""
+    """Address of the endpoint."""
     finish_reason: str = ""
     """"stop"; "length" where the answer was cut; "refusal" where the server marks it as one."""
     retries: int = 0

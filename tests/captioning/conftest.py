@@ -1,0 +1,7 @@
+"""Makes `tiny_llava` and the scripted chat server importable."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "endpoints")]
