@@ -20,7 +20,7 @@ MAX_WORDS = 16
 LONGEST_SENTENCE = 60
 """Words of a sentence that is still read; beyond that it is a list or a table."""
 _OTHERS = re.compile(
-    r"\b(?:unlike|resembl\w+|similar (?:to|in)|differ\w* (?:from|in)|distinguish\w*|confus\w+"
+    r"\b(?:unlike|resembl\w+|similar to|differ\w* (?:from|in)|distinguish\w*|confus\w+"
     r"|compared (?:to|with)|mistaken|mimic\w*|lookalike|as opposed to|in contrast)\b",
     re.IGNORECASE,
 )
