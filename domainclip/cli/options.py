@@ -108,7 +108,7 @@ def _option(key: Key) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     short = [SHORT[key.name]] if key.name in SHORT else []
     section = key.section or RUN
     title = RUN if key.name in FIRST else f"{section}: {recipe_sections()[section].rstrip('.')}"
-    default = "" if key.default in (None, "", {}) else f"  [default: {dump_value(key.default)}]"
+    default = "" if key.default in (None, "", {}, ()) else f"  [default: {dump_value(key.default)}]"
     return click.option(
         *short,
         f"--{key.name}",
