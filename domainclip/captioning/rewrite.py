@@ -33,6 +33,7 @@ _LIST_OPENERS = _set(
     "with has have had having shows show showing features feature featuring bears bear bearing "
     "displays display displaying includes include including lacks lack lacking without"
 )
+_LACKS = _set("lacks lack lacking without")
 _COPULAS = _set("is are was were be been being appears appear looks look seems seem")
 _LINKS = _set(
     "of on in at by for from to under over above below against along across between near into "
@@ -44,6 +45,8 @@ _LED = _set(
     "made consisting dominated accompanied overlapped flanked framed"
 )
 """Participles that say nothing without the words that follow them."""
+NOBODY = "one"
+"""Stands in for a noun where the caller knows none."""
 _GAP = "\0"
 _MATES = {"(": ")", "[": "]", '"': '"', "“": "”", "‘": "’"}
 
@@ -74,7 +77,7 @@ _Item = _Token | _Gap
 
 
 def drop_claims(
-    text: str, claims: Iterable[Claim], *, keep: Iterable[Claim] = (), noun: str = "one"
+    text: str, claims: Iterable[Claim], *, keep: Iterable[Claim] = (), noun: str = NOBODY
 ) -> str:
     """Take the words of claims out of a caption and mend the grammar around the gaps.
 
@@ -83,23 +86,28 @@ def drop_claims(
         claims: What goes, by where it lies in `text`.
         keep: The other claims of the text: words that they share with a dropped claim stay, and a
             noun phrase goes whole only where none of them stands in it.
-        noun: Stands in where only the noun of an adjective that stays is gone.
+        noun: What the picture shows: stands in for the subject of a sentence, and for the noun of
+            an adjective that stays.
 
     Returns:
         The rest, "" where nothing is left.
     """
     going = list(claims)
-    stay = [(c.start, c.end) for c in keep if not any(_hangs_on(c, other) for other in going)]
-    gone = [_words(claim, stay) for claim in going]
+    staying = [c for c in keep if not any(_hangs_on(c, other) for other in going)]
+    stay = [(c.start, c.end) for c in staying]
+    gone = [
+        (*_words(claim, stay), [(c.start, c.end) for c in staying if not _holds(c, claim)])
+        for claim in going
+    ]
     phrases = [claim.phrase for claim in going]
     items: list[_Item] = []
     for match in _TOKEN.finditer(text):
-        kept = _overlaps(match, stay) or _leads(match, gone, stay)
-        if _overlaps(match, gone) and not kept:
+        if any(_goes(match, *words) for words in gone):
             items.append(_Gap(1))
         else:
             spaced = match.start() > 0 and text[match.start() - 1].isspace()
-            items.append(_Token(match.group(), spaced, kept, _overlaps(match, phrases)))
+            kept, within = _overlaps(match, stay), _overlaps(match, phrases)
+            items.append(_Token(match.group(), spaced, kept, within))
     if not any(isinstance(item, _Gap) for item in items):
         return text
     while (place := _first_gap(items)) is not None:
@@ -142,19 +150,23 @@ def _words(claim: Claim, stay: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return claim.start, claim.end
 
 
+def _holds(claim: Claim, other: Claim) -> bool:
+    return claim.start <= other.start and other.end <= claim.end
+
+
 def _hangs_on(claim: Claim, other: Claim) -> bool:
     """Whether a claim says nothing without another: "black" in "a broad black band"."""
-    return other.start <= claim.start and claim.end < other.end
+    same = (claim.start, claim.end) == (other.start, other.end)
+    return _holds(other, claim) and (claim.end < other.end or same)
 
 
-def _leads(
-    match: re.Match[str], gone: Sequence[tuple[int, int]], stay: Sequence[tuple[int, int]]
-) -> bool:
-    """Whether a word is the article of a phrase whose end stays: "a" in "a [fresh] male"."""
-    return match.group().lower() in _DETERMINERS and any(
-        start == match.start() and any(match.end() <= s and s < end for s, _ in stay)
-        for start, end in gone
-    )
+def _goes(match: re.Match[str], start: int, end: int, stay: Sequence[tuple[int, int]]) -> bool:
+    """Whether a word goes with the words `start` to `end` of a claim, of which some may stay."""
+    if not _overlaps(match, [(start, end)]) or _overlaps(match, stay):
+        return False
+    # the article of a phrase whose end stays: "a" in "a [fresh] male"
+    leads = match.start() == start and match.group().lower() in _DETERMINERS
+    return not (leads and any(match.end() <= s < end for s, _ in stay))
 
 
 def _overlaps(match: re.Match[str], spans: Sequence[tuple[int, int]]) -> bool:
@@ -171,6 +183,11 @@ def _low(items: Sequence[_Item], index: int) -> str:
         return ""
     item = items[index]
     return item.low if isinstance(item, _Token) else _GAP
+
+
+def _is_kept(items: Sequence[_Item], index: int) -> bool:
+    item = items[index] if 0 <= index < len(items) else None
+    return isinstance(item, _Token) and item.kept
 
 
 def _is_within(items: Sequence[_Item], index: int) -> bool:
@@ -194,6 +211,7 @@ def _mend(items: list[_Item], i: int, noun: str) -> None:
         gap = items[i]
         words = gap.words if isinstance(gap, _Gap) else 0
         left, right, after = _low(items, i - 1), _low(items, i + 1), _low(items, i + 2)
+        may_left, may_right = not _is_kept(items, i - 1), not _is_kept(items, i + 1)
         if right == _GAP:
             following = items.pop(i + 1)
             more = following.words if isinstance(following, _Gap) else 0
@@ -203,24 +221,26 @@ def _mend(items: list[_Item], i: int, noun: str) -> None:
             i -= 1
         elif _is_within(items, i - 1) and left in _JOINTS | {","} and _is_within(items, i + 1):
             i = _delete_left(items, i)  # "red and [black] wings"
-        elif left in _DETERMINERS | _DEGREES and _bounds(right):
+        elif left in _DETERMINERS | _DEGREES and _bounds(right) and may_left:
             listed = right == "," or right in _JOINTS
             if listed and words == 1 and not _bounds(after) and after not in _DETERMINERS:
                 del items[i + 1]  # "a [black] and white margin", "a [crowded], pale area"
             else:
                 i = _delete_left(items, i)
-        elif led and left in _LED and _bounds(right):
+        elif led and left in _LED and _bounds(right) and may_left:
             i = _delete_left(items, i)
         elif _ends(left) and _ends(right):
             i = _close_sentence(items, i)
             break
-        elif (_ends(left) or left in _MATES) and (
-            right == "," or right in _JOINTS or right in _LIST_OPENERS
-        ):
+        elif _ends(left) and right in _LIST_OPENERS and noun != NOBODY:
+            items[i:i] = [_Token(_article(noun).capitalize(), True), _Token(noun, True)]
+            i += 2  # "[A small round cell] with ..."
+            break
+        elif (_ends(left) or left in _MATES) and may_right and _begins_nothing(right):
             del items[i + 1]
         elif _ends(left) and right in _COPULAS and not _keeps(items, i + 1):
             _delete_clause(items, i + 1)
-        elif left in _OPENERS and _bounds(right):
+        elif left in _OPENERS and _bounds(right) and may_left:
             goes_on = right == "," and not (_ends(after) or after in _OPENERS)
             if right in _JOINTS or goes_on:
                 del items[i + 1]
@@ -230,17 +250,20 @@ def _mend(items: list[_Item], i: int, noun: str) -> None:
             i = _delete_left(items, i)
             if right not in _JOINTS:
                 _close_list(items, i)
-        elif left == "," and _bounds(right):
+        elif left == "," and _bounds(right) and right not in _LINKS:
             i = _delete_left(items, i)
         else:
-            item = items[i - 1] if i else None
-            if isinstance(item, _Token) and item.kept and left.isalpha() and _bounds(right):
-                before = _low(items, i - 2)
-                if before in _DETERMINERS:  # "a fresh [male] with": an adjective without its noun
-                    items.insert(i, _Token(noun, True))
-                    i += 1
+            has_noun = not (_is_kept(items, i - 1) and _is_within(items, i - 1) and left.isalpha())
+            if not has_noun and _bounds(right) and _low(items, i - 2) in _DETERMINERS:
+                items.insert(i, _Token(noun, True))  # "a fresh [male] with"
+                i += 1
             break
     _close(items, i)
+
+
+def _begins_nothing(word: str) -> bool:
+    """Whether a sentence cannot begin with a word."""
+    return word == "," or word in _JOINTS or word in _LIST_OPENERS - _LACKS
 
 
 def _delete_left(items: list[_Item], i: int) -> int:

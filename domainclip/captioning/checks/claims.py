@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from domainclip.domains.labels import LabelTree
@@ -10,33 +10,43 @@ from domainclip.knowledge.lexicon import Claim
 
 from .context import CheckContext, Outcome, Verdict
 
-SISTERS = 3
-"""Labels nearby that have to be known before their values count as all that a label can have."""
+SISTERS, NONE_OF = 3, 5
+"""Labels nearby that have to be known before their values count as all that a label can have, and
+before a trait that they lack, though most labels have it, counts as one that it cannot have."""
+WITNESSES = 2
+"""Labels nearby that must have a value: one alone may be a mistake in its own entry."""
 _MOST = 200
 """Labels nearby that are looked at below one ancestor."""
 
 
 def check_contradiction(context: CheckContext) -> Verdict:
-    """Drop claims of a trait that is known to be otherwise."""
-    bad = tuple(claim for claim in context.claims if _contradicts(claim, context.known))
+    """Drop claims of a trait that is known to be otherwise.
+
+    What is known not to be there has no qualities either: its whole noun phrase goes.
+    """
+    wrong = [claim for claim in context.claims if _contradicts(claim, context.known)]
+    absent = {claim.phrase for claim in wrong if _is_absent(claim, context)}
+    bad = tuple(c for c in context.claims if c in wrong or (c.phrase in absent and not c.negated))
     if not bad:
         return Verdict("contradiction", "pass")
     reasons = [
-        f"{claim.text!r}: {claim.trait} is {_listed(context.known[claim.trait])}" for claim in bad
+        f"{claim.text!r}: {claim.trait} is {_listed(context.known[claim.trait])}" for claim in wrong
     ]
     return Verdict("contradiction", "drop-claim", "; ".join(dict.fromkeys(reasons)), bad)
 
 
 def check_possible(context: CheckContext) -> Verdict:
-    """Drop what the label cannot have: a part of other groups, a value that no label nearby has."""
+    """Drop what the label cannot have: a part of other groups, a value of no label nearby."""
     bad: list[Claim] = []
     reasons: list[str] = []
     for claim in context.claims:
-        values = context.can_have.get(claim.trait, frozenset())
-        open_ = claim.trait not in context.known and values and not claim.negated
-        if open_ and claim.value not in values:
+        values = context.can_have.get(claim.trait)
+        if values is None or claim.trait in context.known or claim.negated:
+            continue
+        if claim.value not in values:
             bad.append(claim)
-            reasons.append(f"{claim.text!r}: no label nearby has the {claim.trait} {claim.value}")
+            said = f"the {claim.trait} {claim.value}" if values else f"any {claim.trait}"
+            reasons.append(f"{claim.text!r}: hardly a label nearby has {said}")
     for mention, groups in _foreign_parts(context):
         bad.append(mention)
         bad += [c for c in context.claims if _inside(mention, c.phrase) and c not in bad]
@@ -65,7 +75,9 @@ def values_nearby(
 ) -> dict[str, frozenset[str]]:
     """Return the values that labels near a node have, for traits that its own entry lacks.
 
-    For each trait the nearest ancestor counts below which enough labels are known.
+    For each trait the nearest ancestor counts below which enough labels are known. A value that
+    only one of them has is left out. A trait that most labels have told and none nearby has, as
+    cells without a nucleus have no place of it, comes with no values at all.
 
     Args:
         known: Node -> trait -> known values.
@@ -76,17 +88,30 @@ def values_nearby(
     own = known(node)
     found: dict[str, frozenset[str]] = {}
     above = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node]
+    nearest: set[str] | None = None
     for ancestor in [*reversed(above), -1]:
-        counts: Counter[str] = Counter()
-        values: defaultdict[str, set[str]] = defaultdict(set)
-        for leaf in _leaves(tree, ancestor, node):
-            for trait, told in known(leaf).items():
-                counts[trait] += 1
-                values[trait] |= told
-        for trait, count in counts.items():
-            if count >= at_least and trait not in own and trait not in found:
-                found[trait] = frozenset(values[trait])
+        told = [traits for leaf in _leaves(tree, ancestor, node) if (traits := known(leaf))]
+        counts = Counter(trait for traits in told for trait in traits)
+        if nearest is None and len(told) >= NONE_OF:
+            nearest = {trait for trait, n in counts.items() if n >= WITNESSES}
+        for trait in counts.keys() - own.keys() - found.keys():
+            values = Counter(value for traits in told for value in traits.get(trait, ()))
+            usual = frozenset(value for value, n in values.items() if n >= WITNESSES)
+            if nearest is not None and trait not in nearest:
+                if counts[trait] > len(told) / 2:
+                    found[trait] = frozenset()
+            elif usual and counts[trait] >= at_least:
+                found[trait] = usual
     return found
+
+
+def _is_absent(claim: Claim, context: CheckContext) -> bool:
+    """Whether what a claim is about is known not to be there at all ("no nucleus")."""
+    if context.lexicon is None or claim.negated:
+        return False
+    ways = context.lexicon.words.phrases.get(claim.trait, {})
+    known = context.known[claim.trait]
+    return all(any(way.startswith("no ") for way in ways.get(v, ())) for v in known)
 
 
 def _contradicts(claim: Claim, known: Mapping[str, frozenset[str]]) -> bool:

@@ -37,7 +37,8 @@ class CheckContext:
     known: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Trait -> values that the label is known to have."""
     can_have: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Trait -> values known of the labels nearby, for traits that `known` does not tell."""
+    """Trait -> values known of the labels nearby, for traits that `known` does not tell; no
+    values for a trait that it cannot have at all."""
     tree: LabelTree | None = None
     """The tree of `request.node`, for the names of labels."""
     names: Literal["say", "omit"] = "say"
