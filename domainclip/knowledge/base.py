@@ -115,7 +115,7 @@ class KnowledgeBase:
             + [[t.text, t.sentence, t.revision] for t in r.traits]
             for r in records
         ]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        return _digest(json.dumps(told))
 
     @cached_property
     def lexicon(self) -> Lexicon:
@@ -181,7 +181,7 @@ class KnowledgeBase:
             source="sheet",
             text=text,
             title=f"trait sheet of the domain {self.domain.name}",
-            revision=hashlib.sha256(text.encode()).hexdigest()[:12],
+            revision=next((trait.revision for trait in traits), _digest(text)),
             licence=LICENCE,
             traits=traits,
         )
@@ -218,6 +218,10 @@ def agree(one: LabelKey, other: LabelKey) -> bool:
     """Return whether all names of the shorter lineage stand in the longer one."""
     names, others = ({fold(name) for name in key if name} for key in (one, other))
     return names <= others or others <= names
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _different(records: Iterable[Record]) -> tuple[Trait, ...]:
