@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +21,11 @@ from .run import Captioned, caption_all
 from .store import CaptionStore, parse_shard
 
 if TYPE_CHECKING:
+    from domainclip.endpoints.chat import Endpoints
     from domainclip.knowledge.base import KnowledgeBase
     from domainclip.model.clip import DomainClip
 
-    from .openai import OpenAICaptioner
+    from .verify import Verifier
 
 SIZE = 224
 """Side in pixels of built-in pictures as captioners see them."""
@@ -81,6 +83,8 @@ class Job:
         self.asked = asked
         self.shard = parse_shard(asked.shard)
         _check_model(asked)
+        self.kinship = _check_judge(asked)
+        """A warning where the judge is of the writer's family, or ""."""
         self.style = _find_style(asked)
         self.samples: Samples = open_samples(
             asked.domain,
@@ -142,6 +146,21 @@ class Job:
             strict=self.asked.strict,
         )
 
+    @cached_property
+    def verifier(self) -> Verifier | None:
+        """Who looks at what was written, if anybody."""
+        asked = self.asked
+        if not asked.verifier:
+            return None
+        from .verify import Verifier
+
+        return Verifier(
+            self._serve([asked.verifier], asked.verifier_model),
+            self.knowledge.lexicon,
+            tree=self.samples.tree,
+            noun=asked.domain.noun,
+        )
+
     @property
     def made_of(self) -> dict[str, Any]:
         """What makes these captions a generation of their own."""
@@ -160,6 +179,8 @@ class Job:
             made["pictures"] = {"source": "builtin", "size": SIZE}
         if asked.strict:
             made["strict"] = True
+        if self.verifier:
+            made["verifier"] = dict(self.verifier.made_of)
         return made
 
     @property
@@ -185,13 +206,24 @@ class Job:
 
         Servers are asked once before any work, so that a wrong address, key or model ends it there.
         """
-        if self.asked.captioner != "openai":
-            return caption_all(self.briefs, self.captioner, self.checks, store, progress=progress)
-        captioner = self._open_openai()
-        with captioner.endpoints:
-            notes = captioner.check() if len(store.left(self.samples.ids)[0]) else ()
-            result = caption_all(self.briefs, captioner, self.checks, store, progress=progress)
-        result.notes += dict.fromkeys([*notes, *captioner.account.notes])
+        notes: list[str] = []
+        servers = [self._writers] if self.asked.captioner == "openai" else []
+        servers += [self.verifier.endpoints] if self.verifier else []
+        with ExitStack() as stack:
+            for endpoints in servers:
+                stack.enter_context(endpoints)
+                if len(store.left(self.samples.ids)[0]):
+                    notes += endpoints.check(pictures=True)
+            result = caption_all(
+                self.briefs,
+                self.captioner,
+                self.checks,
+                store,
+                verify=self.verifier.verify if self.verifier else None,
+                progress=progress,
+            )
+        notes += [note for endpoints in servers for note in endpoints.account.notes]
+        result.notes += dict.fromkeys([*filter(None, [self.kinship]), *notes])
         return result
 
     def show_prompt(self, sample: str) -> str:
@@ -239,16 +271,20 @@ class Job:
             model = load_model(self.asked.model, device=self.asked.device)
         return BankCaptioner(model, self.knowledge.lexicon, seed=self.asked.seed)
 
-    def _open_openai(self) -> OpenAICaptioner:
-        from domainclip.endpoints.chat import Endpoints
-
+    def _open_openai(self) -> Captioner:
         from .openai import OpenAICaptioner
 
+        return OpenAICaptioner(self._writers, **_sampling(self.asked))
+
+    @cached_property
+    def _writers(self) -> Endpoints:
+        return self._serve(self.asked.endpoints, self.asked.model)
+
+    def _serve(self, urls: Sequence[str], model: str) -> Endpoints:
+        from domainclip.endpoints.chat import Endpoints
+
         asked = self.asked
-        endpoints = Endpoints(
-            asked.endpoints, asked.model, key_env=asked.key_env, concurrency=asked.concurrency
-        )
-        return OpenAICaptioner(endpoints, **_sampling(asked))
+        return Endpoints(urls, model, key_env=asked.key_env, concurrency=asked.concurrency)
 
     def _open_transformers(self) -> Captioner:
         from .transformers import TransformersCaptioner
@@ -283,11 +319,19 @@ def _check_model(asked: Asked) -> None:
     if bool(asked.verifier) != bool(asked.verifier_model):
         missing = "--verifier-model" if asked.verifier else "--verifier"
         raise UsageError(f"a verifier needs {missing} too")
-    if asked.verifier_model and asked.verifier_model == asked.model:
-        raise UsageError(
-            "the verifier is the model that writes: a judge prefers its own words",
-            "name another model by --verifier-model",
-        )
+
+
+def _check_judge(asked: Asked) -> str:
+    if not asked.verifier:
+        return ""
+    from .verify import check_judge
+
+    return check_judge(
+        asked.verifier_model,
+        "" if asked.captioner == "bank" else asked.model,
+        judge_urls=[asked.verifier],
+        writer_urls=asked.endpoints,
+    )
 
 
 def _find_style(asked: Asked) -> CaptionStyle | None:

@@ -6,45 +6,32 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from PIL import Image
 
 from domainclip.data.images import UnreadableImage
 from domainclip.data.samples import Samples
 from domainclip.errors import DomainclipError
-from domainclip.knowledge.lexicon import Claim
 
 from .briefs import Briefs
+from .checks import Checked
 from .requests import Captioner, Request, Written
 from .store import CaptionStore
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SIDE = 1024
 """Large pictures may be decoded smaller, but their shortest side not below twice this."""
 
 
-class Checked(Protocol):
-    """A caption after the checks."""
-
-    @property
-    def text(self) -> str:
-        """The caption; "" for a rejected one."""
-
-    @property
-    def outcome(self) -> str:
-        """`kept`, `rewritten` or `rejected`."""
-
-    @property
-    def notes(self) -> Sequence[dict[str, str]]:
-        """What the checks said, to be stored."""
-
-    @property
-    def dropped(self) -> Sequence[Claim]:
-        """The claims that were taken out."""
+Check: TypeAlias = Callable[[Request, str], Checked]
+Verify: TypeAlias = Callable[[Iterable[tuple[Request, Checked]]], Iterable[tuple[Request, Checked]]]
 
 
 @dataclass
@@ -81,9 +68,10 @@ class Captioned:
 def caption_all(
     briefs: Briefs,
     captioner: Captioner,
-    check: Callable[[Request, str], Checked],
+    check: Check,
     store: CaptionStore,
     *,
+    verify: Verify | None = None,
     progress: bool = True,
 ) -> Captioned:
     """Caption every sample that the store does not have.
@@ -95,10 +83,11 @@ def caption_all(
         captioner: Writes.
         check: Checks one caption.
         store: Keeps them; each is safe before the next one is taken.
+        verify: Has a second model look at checked captions.
         progress: Show a bar on stderr.
     """
     run = _Run(briefs, captioner, check, store)
-    run.work(progress)
+    run.work(verify, progress)
     return run.result
 
 
@@ -109,7 +98,7 @@ class _Run:
         self,
         briefs: Briefs,
         captioner: Captioner,
-        check: Callable[[Request, str], Checked],
+        check: Check,
         store: CaptionStore,
     ) -> None:
         self.briefs, self.captioner, self.check, self.store = briefs, captioner, check, store
@@ -119,7 +108,7 @@ class _Run:
         self.flight: dict[str, _InFlight] = {}
         self.stopping = threading.Event()
 
-    def work(self, progress: bool) -> None:
+    def work(self, verify: Verify | None, progress: bool) -> None:
         from tqdm import tqdm
 
         bar = tqdm(
@@ -131,21 +120,16 @@ class _Run:
             disable=None if progress else True,
         )
         answers = self.captioner.write(self._requests()) if len(self.rows) else iter(())
-        with bar, _interrupts(self._stop):
+        checked = self._checked(answers, bar)
+        with bar, _interrupts(self._stop), closing(checked):
             try:
-                for written in answers:
-                    self._take(written)
-                    self.result.left -= 1
-                    bar.update()
-                    bar.set_postfix(self._trouble(), refresh=False)
+                for request, one in verify(checked) if verify else checked:
+                    self._keep(request, one)
+                    self._count(bar)
             except KeyboardInterrupt:
                 self.stopping.set()
             except DomainclipError as error:
                 self.result.error = error
-            finally:
-                close = getattr(answers, "close", None)
-                if close is not None:
-                    close()
         self.result.stopped = self.stopping.is_set()
 
     def _requests(self) -> Iterator[Request]:
@@ -159,30 +143,47 @@ class _Run:
             self.flight[one] = flight
             yield request
 
-    def _take(self, written: Written) -> None:
-        """Check and store one caption."""
-        flight = self.flight.pop(written.id)
-        request = flight.request
-        assert request is not None
-        self.result.tokens_in += written.tokens_in
-        self.result.tokens_out += written.tokens_out
-        if not flight.is_readable():
-            self.result.unreadable.append((written.id, flight.reason))
-            return
-        if written.error:
-            self.result.failed.append((written.id, written.error))
-            return
-        checked = self.check(request, written.text)
-        self.store.append(self._row(flight, request, written, checked))
+    def _checked(
+        self, answers: Iterator[Written], bar: tqdm[Any]
+    ) -> Generator[tuple[Request, Checked], None, None]:
+        """Yield what was written and checked; list what could not be."""
+        try:
+            for written in answers:
+                flight = self.flight[written.id]
+                self.result.tokens_in += written.tokens_in
+                self.result.tokens_out += written.tokens_out
+                if flight.is_readable() and not written.error:
+                    assert flight.request is not None
+                    flight.written = written
+                    yield flight.request, self.check(flight.request, written.text)
+                    continue
+                if flight.reason:
+                    self.result.unreadable.append((written.id, flight.reason))
+                else:
+                    self.result.failed.append((written.id, written.error))
+                del self.flight[written.id]
+                self._count(bar)
+        finally:
+            close = getattr(answers, "close", None)
+            if close is not None:  # so that what is in flight ends with the run
+                close()
+
+    def _keep(self, request: Request, checked: Checked) -> None:
+        """Store one caption."""
+        self.store.append(self._row(self.flight.pop(request.id), request, checked))
         self.result.counts[checked.outcome] += 1
         if checked.outcome != "kept":
             blamed = {note["check"] for note in checked.notes if note["outcome"] != "flag"}
             self.result.reasons.update(blamed)
 
-    def _row(
-        self, flight: _InFlight, request: Request, written: Written, checked: Checked
-    ) -> dict[str, Any]:
-        captioner = self.captioner
+    def _count(self, bar: tqdm[Any]) -> None:
+        self.result.left -= 1
+        said = {"rejected": self.result.counts["rejected"], "failed": len(self.result.failed)}
+        bar.set_postfix({name: count for name, count in said.items() if count}, refresh=False)
+        bar.update()
+
+    def _row(self, flight: _InFlight, request: Request, checked: Checked) -> dict[str, Any]:
+        captioner, written = self.captioner, flight.written
         return {
             "sample_id": written.id,
             "caption": checked.text,
@@ -206,10 +207,6 @@ class _Run:
             "details": dict(written.details),
         }
 
-    def _trouble(self) -> dict[str, int]:
-        said = {"rejected": self.result.counts["rejected"], "failed": len(self.result.failed)}
-        return {name: count for name, count in said.items() if count}
-
     def _stop(self) -> None:
         """Ask for no more pictures; a second time, drop those in flight."""
         if self.stopping.is_set():
@@ -225,6 +222,7 @@ class _InFlight:
     samples: Samples
     row: int
     request: Request | None = None
+    written: Written = field(default_factory=lambda: Written(""))
     digest: str = ""
     reason: str = ""
     """Why its picture cannot be read."""

@@ -184,11 +184,15 @@ def _tell(
     if out.style == "json":
         listed = {"unreadable": dict(unreadable), "failed": dict(result.failed)}
         account = {"tokens_in": result.tokens_in, "tokens_out": result.tokens_out}
-        out.value({"counts": counts, **listed, **account, "folder": str(store.folder)})
+        told = {"counts": counts, "checks": dict(result.reasons.most_common()), **listed, **account}
+        out.value({**told, "folder": str(store.folder)})
     else:
         if not out.quiet:
             out.rows([{"outcome": name, "pictures": count} for name, count in counts.items()])
         out.line(str(store.folder))
+    if not out.quiet and result.reasons:
+        blamed = ", ".join(f"{name} {count}" for name, count in result.reasons.most_common())
+        output.note(f"what the checks rejected or changed: {blamed}")
     if not out.quiet and result.skipped:
         done = output.counted(result.skipped, "picture")
         output.note(f"{done} had a caption of this generation and were skipped")
