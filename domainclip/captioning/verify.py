@@ -15,7 +15,7 @@ from domainclip.errors import UsageError
 from domainclip.knowledge.lexicon import Claim, Lexicon
 from domainclip.knowledge.sentences import split_statements
 
-from .checks import CheckContext, Checked, Verdict, take_out
+from .checks import CheckContext, Checked, Verdict, drop
 from .checks.names import own_names
 from .pictures import encode_picture, put_picture
 from .requests import Request
@@ -203,7 +203,7 @@ class Verifier:
                 verdicts.append(Verdict("verifier", "pass"))
             return replace(checked, verdicts=tuple(verdicts))
         said = ", ".join(dict.fromkeys(repr(claim.text) for claim in denied))
-        verdicts.append(Verdict("verifier", "drop-claim", f"not in the picture: {said}", denied))
+        verdict = Verdict("verifier", "drop-claim", f"not in the picture: {said}", denied)
         context = CheckContext(
             text=checked.text,
             request=one.request,
@@ -211,12 +211,13 @@ class Verifier:
             tree=self.tree,
             noun=self.noun,
         )
-        text = take_out(context, denied)
+        text, verdict = drop(context, verdict)
+        verdicts.append(verdict)
         if not text:
             verdicts.append(Verdict("empty", "reject", "nothing is left that the picture shows"))
         return Checked(
             text,
             "rewritten" if text else "rejected",
             tuple(verdicts),
-            (*checked.dropped, *denied),
+            (*checked.dropped, *verdict.claims),
         )

@@ -32,6 +32,7 @@ __all__ = [
     "Outcome",
     "Verdict",
     "check_caption",
+    "drop",
     "take_out",
 ]
 
@@ -87,15 +88,14 @@ def check_caption(context: CheckContext) -> Checked:
     for check in CHECKS:
         for _ in range(_ROUNDS):
             verdict = check(replace(context, text=text))
+            if verdict.outcome == "drop-claim":
+                text, verdict = drop(replace(context, text=text), verdict)
+                dropped += verdict.claims
             if verdict.outcome != "pass" or not (verdicts and verdicts[-1].check == verdict.check):
                 verdicts.append(verdict)
             if verdict.outcome == "reject":
                 return Checked("", "rejected", tuple(verdicts), tuple(dropped))
-            if verdict.outcome != "drop-claim":
-                break
-            dropped += verdict.claims
-            text = take_out(replace(context, text=text), verdict.claims)
-            if not text:
+            if verdict.outcome != "drop-claim" or not text:
                 break
         else:
             text = ""
@@ -103,6 +103,22 @@ def check_caption(context: CheckContext) -> Checked:
             verdicts.append(Verdict("empty", "reject", "nothing is left without the wrong claims"))
             return Checked("", "rejected", tuple(verdicts), tuple(dropped))
     return Checked(text, "rewritten" if dropped else "kept", tuple(verdicts), tuple(dropped))
+
+
+def drop(context: CheckContext, verdict: Verdict) -> tuple[str, Verdict]:
+    """Rewrite a caption as a verdict has it; return the rest, "" where nothing is left.
+
+    The verdict that is returned also names the claims that could not stay without the dropped ones.
+    """
+    rest = take_out(context, verdict.claims)
+    left = {_said(claim) for claim in replace(context, text=rest).claims}
+    bad = {_said(claim) for claim in verdict.claims}
+    along = [claim for claim in context.claims if rest and _said(claim) not in left | bad]
+    if not along:
+        return rest, verdict
+    said = ", ".join(dict.fromkeys(repr(claim.text) for claim in along))
+    reason = f"{verdict.reason}; {said} cannot stay without"
+    return rest, replace(verdict, reason=reason, claims=(*verdict.claims, *along))
 
 
 def take_out(context: CheckContext, bad: Iterable[Claim]) -> str:
@@ -198,7 +214,7 @@ class Checks:
             known=self._known_of(node),
             can_have=self._nearby.get(node, {}),
             tree=self.tree,
-            names=style.names if style else "say",
+            names=style.names if style else None,
             noun=self.noun,
             max_tokens=self.max_tokens,
             count_tokens=self.count_tokens,

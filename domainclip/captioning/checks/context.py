@@ -41,8 +41,8 @@ class CheckContext:
     values for a trait that it cannot have at all."""
     tree: LabelTree | None = None
     """The tree of `request.node`, for the names of labels."""
-    names: Literal["say", "omit"] = "say"
-    """Name policy."""
+    names: Literal["say", "omit"] | None = None
+    """Name policy; None for none."""
     noun: str = "one"
     """Stands in for a name that is taken out."""
     max_tokens: int = 0

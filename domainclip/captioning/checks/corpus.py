@@ -100,7 +100,7 @@ def find_duplicates(
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for one, (caption, _) in captions.items():
         groups[normalise(caption)].append(one)
-    found = {}
+    found: dict[str, Verdict] = {}
     for ids in groups.values():
         labels = {captions[one][1] for one in ids}
         if len(ids) >= many and len(labels) > 1:
