@@ -31,7 +31,9 @@ def encode_picture(
         max_bytes: Bytes of the JPEG; quality goes down first, then the size.
         quality: Of the JPEG, 1 to 95.
     """
-    picture = fit(image.convert("RGB"), side)
+    picture = image.convert("RGB")  # a copy
+    picture.info = {}
+    picture = fit(picture, side)
     while True:
         for step in (quality, min(quality, 75), min(quality, 60)):
             buffer = io.BytesIO()

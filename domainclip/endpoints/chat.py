@@ -7,7 +7,7 @@ that a question moves on to another server and none is asked more often than agr
 from __future__ import annotations
 
 import asyncio
-import json
+import math
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,13 +21,16 @@ from openai import DEFAULT_CONNECTION_LIMITS, AsyncOpenAI, DefaultAsyncHttpxClie
 
 from domainclip.errors import DomainclipError, UsageError
 
-from .faults import EndpointsDown, Fault, one_line, read_fault, redact, server_words
+from .answers import read_answer
+from .faults import EndpointsDown, Fault, one_line, read_fault, redact
 from .pool import Endpoint, Pool, Ticket
 from .questions import Account, Messages, Question, Reply
 from .stream import LoopThread
 
 AHEAD = 32
 """Questions made ready while all slots are taken, at most."""
+SHARE, MOST_CLIENTS = 8, 16
+"""Connections of one client: it looks at each of them for each request, so that many cost time."""
 NO_KEY = "none"
 """Sent where no key is set: servers of one's own do not look at it."""
 
@@ -155,7 +158,22 @@ class Endpoints:
                 text = await endpoint.client.post("/chat/completions", cast_to=str, body=body)
         except Exception as error:
             raise read_fault(error, self._key, self.timeout) from None
-        return self._read(endpoint, question.id, text, loop.time() - start)
+        seconds = loop.time() - start
+        answer = read_answer(text, self._key)
+        self.account.tokens_in += answer.tokens_in
+        self.account.tokens_out += answer.tokens_out
+        if not answer.text:
+            raise Fault("answer", answer.why_empty())
+        return Reply(
+            question.id,
+            text=redact(answer.text, self._key),
+            model=answer.model or self.model,
+            tokens_in=answer.tokens_in,
+            tokens_out=answer.tokens_out,
+            seconds=seconds,
+            endpoint=endpoint.name,
+            finish_reason=answer.finish_reason,
+        )
 
     def redact(self, text: str) -> str:
         """Return a text as one line without the key."""
@@ -258,37 +276,6 @@ class Endpoints:
             return False
         return True
 
-    def _read(self, endpoint: Endpoint, id: str, text: str, seconds: float) -> Reply:
-        """Read the body of an answer; raises `Fault` if there is nothing in it."""
-        try:
-            body = json.loads(text)
-            choice = body["choices"][0]
-            message = choice["message"]
-            content, refusal = message.get("content"), message.get("refusal")
-            finish = str(choice.get("finish_reason") or "")
-        except (ValueError, LookupError, TypeError, AttributeError):
-            said = self.redact(server_words(text)[0])[:80]
-            raise Fault("garbled", f"the answer is no chat completion: {said!r}") from None
-        usage = body.get("usage") or {}
-        tokens_in = int(usage.get("prompt_tokens") or 0)
-        tokens_out = int(usage.get("completion_tokens") or 0)
-        self.account.tokens_in += tokens_in
-        self.account.tokens_out += tokens_out
-        if isinstance(content, list):  # some servers answer in parts
-            content = "".join(str(part.get("text") or "") for part in content)
-        if not content and refusal:
-            content, finish = refusal, "refusal"
-        if not str(content or "").strip():
-            why = f" (finish reason {finish!r})" if finish else ""
-            if finish == "length":
-                why = f": all {tokens_out} tokens went elsewhere; allow more"
-            raise Fault("answer", f"the answer is empty{why}")
-        return Reply(
-            id, redact(str(content), self._key if len(self._key) >= 8 else ""),
-            model=str(body.get("model") or self.model), tokens_in=tokens_in,
-            tokens_out=tokens_out, seconds=seconds, endpoint=endpoint.name, finish_reason=finish,
-        )  # fmt: skip
-
     def _connect(self, urls: Sequence[str]) -> list[Endpoint]:
         addresses = [_address(url, self.key_env) for url in urls]
         if not addresses or len(set(addresses)) < len(addresses):
@@ -296,18 +283,21 @@ class Endpoints:
                 "no endpoint is named" if not addresses else "an endpoint is named twice",
                 "name each server once, such as http://127.0.0.1:8000/v1",
             )
-        return [Endpoint(url, self._client(url), self.concurrency) for url in addresses]
+        return [Endpoint(url, self._clients(url), self.concurrency) for url in addresses]
 
-    def _client(self, url: str) -> AsyncOpenAI:
+    def _clients(self, url: str) -> tuple[AsyncOpenAI, ...]:
         limits = type(DEFAULT_CONNECTION_LIMITS)(
             max_connections=None, max_keepalive_connections=self.concurrency
         )
-        return AsyncOpenAI(
-            base_url=url,
-            api_key=self._key or NO_KEY,
-            max_retries=0,
-            timeout=self.timeout,
-            http_client=DefaultAsyncHttpxClient(limits=limits),
+        return tuple(
+            AsyncOpenAI(
+                base_url=url,
+                api_key=self._key or NO_KEY,
+                max_retries=0,
+                timeout=self.timeout,
+                http_client=DefaultAsyncHttpxClient(limits=limits),
+            )
+            for _ in range(min(MOST_CLIENTS, math.ceil(self.concurrency / SHARE)))
         )
 
     def _loop(self) -> LoopThread:
@@ -319,8 +309,9 @@ class Endpoints:
 
     async def _disconnect(self) -> None:
         for endpoint in self._endpoints:
-            await endpoint.client.close()
-            endpoint.client = self._client(str(endpoint.client.base_url))
+            for client in endpoint.clients:
+                await client.close()
+            endpoint.clients = self._clients(endpoint.name)
 
 
 def _address(url: str, key_env: str) -> str:

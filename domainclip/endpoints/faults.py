@@ -21,6 +21,8 @@ asks for patience; `shut`, it will not serve us at all; `size`, the question is 
 
 LONGEST = 300
 """Characters of a server's own words that are kept."""
+SHORTEST = 6
+"""Characters of a key that is a secret; "EMPTY" and the like are not, and are words besides."""
 SPENT = ("insufficient_quota", "billing_hard_limit_reached", "insufficient_balance")
 TOO_LARGE = re.compile(
     r"too (large|big|many pixels)|larger than|payload"
@@ -54,7 +56,7 @@ class EndpointsDown(DomainclipError):
 
 def redact(text: str, secret: str) -> str:
     """Return a text without the key, and without whatever else looks like one."""
-    if secret:
+    if len(secret) >= SHORTEST:
         text = text.replace(secret, "[key]")
         text = text.replace(json.dumps(secret)[1:-1], "[key]")
     return re.sub(r"(?i)\b(bearer|basic)\s+[^\s\"',;}]{4,}", r"\1 [key]", text)

@@ -22,7 +22,8 @@ class Endpoint:
 
     name: str
     """Its address."""
-    client: AsyncOpenAI = field(repr=False)
+    clients: tuple[AsyncOpenAI, ...] = field(repr=False)
+    """Used in turn, each with connections of its own."""
     limit: float
     """Requests at once that it is given; halved when it is busy, regained answer by answer."""
     in_flight: int = 0
@@ -44,6 +45,11 @@ class Endpoint:
     """Takes `max_completion_tokens` rather than `max_tokens`."""
     seedless: bool = False
     """Takes no `seed`."""
+
+    @property
+    def client(self) -> AsyncOpenAI:
+        """Return the client for the next request."""
+        return self.clients[self.asked % len(self.clients)]
 
     def free(self, now: float) -> bool:
         """Return whether it can be given a question now."""

@@ -20,6 +20,7 @@ SIDE = 64
 SHOWN = 12
 """Names of models that a message lists at most."""
 WORDS = "Say one word."
+LOOK = "Which colour is this picture? Say one word."
 
 
 class Asker(Protocol):
@@ -61,15 +62,10 @@ async def check(asker: Asker, endpoints: Sequence[Endpoint], *, pictures: bool) 
 
 async def _check_one(asker: Asker, endpoint: Endpoint, pictures: bool) -> list[str]:
     """Return remarks on one endpoint; raise if it cannot be used."""
-    seen = await _try(asker, endpoint, picture=pictures)
+    seen = await _try(asker, endpoint, LOOK, "red" if pictures else None)
     name = endpoint.name
     if isinstance(seen, Reply):
-        if not pictures:
-            return []
-        plain = await _try(asker, endpoint, picture=False)
-        if isinstance(plain, Reply) and 0 < seen.tokens_in <= plain.tokens_in:
-            return [f"{name}: a picture adds no tokens to a question: the model may not see it"]
-        return []
+        return await _check_sight(asker, endpoint, seen) if pictures else []
     if seen.kind == "answer":
         return []  # one word was too many for it: an answer all the same
     if seen.kind == "busy":
@@ -91,12 +87,9 @@ async def _check_one(asker: Asker, endpoint: Endpoint, pictures: bool) -> list[s
         )
     if seen.kind == "shut":
         raise UsageError(f"{name}: it does not serve {asker.model!r}: {seen.message}")
-    plain = await _try(asker, endpoint, picture=False) if pictures else seen
+    plain = await _try(asker, endpoint, WORDS) if pictures else seen
     if isinstance(plain, Reply) or plain.kind == "answer":
-        raise UsageError(
-            f"{name}: {asker.model!r} takes no pictures: {seen.message}",
-            "serve an image-text-to-text model; it answers questions without a picture",
-        )
+        raise _sightless(asker.model, name, seen.message)
     if plain.kind == "request":
         raise UsageError(
             f"{name}: it refuses a plain question to {asker.model!r}: {plain.message}",
@@ -105,10 +98,29 @@ async def _check_one(asker: Asker, endpoint: Endpoint, pictures: bool) -> list[s
     raise DomainclipError(f"{name}: it fails: {plain.message}", "see the server's own log")
 
 
-async def _try(asker: Asker, endpoint: Endpoint, *, picture: bool) -> Reply | Fault:
-    content: list[dict[str, Any]] = [{"type": "text", "text": WORDS}]
-    if picture:
-        content.insert(0, {"type": "image_url", "image_url": {"url": _picture()}})
+async def _check_sight(asker: Asker, endpoint: Endpoint, red: Reply) -> list[str]:
+    """Return remarks on a model that accepts pictures; raise if it is given none of them.
+
+    Some servers drop the pictures for a model that reads text alone, and answer as if they were
+    seen. Then a picture adds no tokens, and two pictures get one answer.
+    """
+    with_none = await _try(asker, endpoint, LOOK)
+    if not isinstance(with_none, Reply) or not 0 < red.tokens_in <= with_none.tokens_in:
+        return []
+    blue = await _try(asker, endpoint, LOOK, "blue")
+    if isinstance(blue, Reply) and blue.text == red.text:
+        what = "a picture adds no tokens to a question, and does not change the answer"
+        raise _sightless(asker.model, endpoint.name, what)
+    return [f"{endpoint.name}: a picture adds no tokens to a question: does the model see it?"]
+
+
+async def _try(
+    asker: Asker, endpoint: Endpoint, words: str, colour: str | None = None
+) -> Reply | Fault:
+    """Ask one question, with a picture of one colour or none."""
+    content: list[dict[str, Any]] = [{"type": "text", "text": words}]
+    if colour is not None:
+        content.insert(0, {"type": "image_url", "image_url": {"url": _picture(colour)}})
     messages = [{"role": "user", "content": content}]
     question = Question("check", messages, max_tokens=16, temperature=0.0, seed=0)
     while True:
@@ -145,9 +157,16 @@ def _no_model(model: str, name: str, fault: Fault, models: Sequence[str]) -> Usa
     )
 
 
-def _picture() -> str:
+def _sightless(model: str, name: str, why: str) -> UsageError:
+    return UsageError(
+        f"{name}: {model!r} takes no pictures: {why}",
+        "serve an image-text-to-text model; this one answers questions without a picture",
+    )
+
+
+def _picture(colour: str) -> str:
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((SIDE, SIDE)).convert("RGB").save(buffer, "JPEG")
+    Image.new("RGB", (SIDE, SIDE), colour).save(buffer, "JPEG")
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

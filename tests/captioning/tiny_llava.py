@@ -88,6 +88,7 @@ def make_text_model(folder: Path) -> Path:
     from transformers import LlamaForCausalLM
 
     tokenizer = make_tokenizer()
+    tokenizer.chat_template = TEMPLATE
     torch.manual_seed(0)
     LlamaForCausalLM(text_config(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

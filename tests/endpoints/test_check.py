@@ -97,8 +97,16 @@ def test_a_model_without_pictures():
     assert check(answer, pictures=False) == ()
 
 
-def test_a_model_that_quietly_leaves_pictures_out_is_remarked():
-    (line,) = check(lambda asked: Answer(tokens=(12, 1)))
+def test_a_server_that_drops_pictures_and_answers_as_if_seen_is_found():
+    with pytest.raises(UsageError, match=r"takes no pictures: a picture adds no tokens"):
+        check(lambda asked: Answer("Red.", tokens=(12, 1)))
+
+
+def test_a_model_that_sees_without_counting_tokens_is_remarked():
+    def answer(asked):
+        return Answer(str(hash(asked.pictures[0])) if asked.pictures else "Red.", tokens=(12, 1))
+
+    (line,) = check(answer)
     assert "adds no tokens" in line
 
 
