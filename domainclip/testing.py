@@ -24,6 +24,7 @@ from domainclip.domains.contract import (
     TraitSheet,
 )
 from domainclip.domains.labels import LabelTree
+from domainclip.knowledge.lexicon import Lexicon
 
 SIZES = (64, 96)
 """Sides in pixels at which pictures are drawn; none is special, so two are tried."""
@@ -223,6 +224,38 @@ def _check_augment(domain: Domain) -> Iterator[str]:
             yield f"a picture of shape {source.shape} came back as {image.shape}, not {size} px"
 
 
+def _check_knowledge(domain: Domain) -> Iterator[str]:
+    if domain.knowledge is None:
+        return
+    words = domain.knowledge.words()
+    lists = {
+        f"phrases[{trait!r}][{value!r}]": ways
+        for trait, values in words.phrases.items()
+        for value, ways in values.items()
+    }
+    for part in ("parts", "qualities"):
+        lists |= {f"{part}[{name!r}]": said for name, said in getattr(words, part).items()}
+    for part, said in {**lists, "hidden": words.hidden}.items():
+        if bad := [word for word in said if word != word.lower() or not word.strip()]:
+            yield f"words.{part} are not all lower case: {bad}"
+    if extra := sorted(words.only.keys() - words.parts.keys()):
+        yield f"words.only has parts that words.parts lacks: {extra}"
+    if not domain.knowledge.wiki.sections:
+        yield "wiki.sections is empty"
+    lexicon = Lexicon(words)  # a place for a trait that does not exist stops it
+    for sheet in domain.builtin.sheets():
+        label, traits = _label(sheet.label), _all_traits(domain.builtin, sheet, 0)
+        said = lexicon.say(traits)
+        read = {(c.trait, c.value) for text in said.values() for c in lexicon.claims(text)}
+        for name, value in sheet.traits.items():
+            if (name, value) not in read:
+                yield f"{label}: {name} {value!r} cannot be said and read back: {said.get(name)!r}"
+        for text in domain.builtin.captions(traits, _rng(0)):
+            for claim in lexicon.claims(text):
+                if claim.trait in traits and (traits[claim.trait] == claim.value) is claim.negated:
+                    yield f"{label}: {text!r} is read as {claim.trait} {claim.value!r}"
+
+
 def _check_functions(domain: Domain) -> Iterator[str]:
     builtin = domain.builtin
     functions: dict[str, object] = {"labels": domain.labels, "augment": domain.augment}
@@ -230,6 +263,7 @@ def _check_functions(domain: Domain) -> Iterator[str]:
         functions[f"builtin.{part}"] = getattr(builtin, part)
     functions |= {f"prompts[{name!r}]": prompts for name, prompts in domain.prompts.items()}
     functions["read_image"] = domain.read_image
+    functions["knowledge.words"] = domain.knowledge and domain.knowledge.words
     for part, function in functions.items():
         try:
             pickle.loads(pickle.dumps(function))
@@ -248,6 +282,7 @@ _CHECKS: Mapping[str, Callable[[Domain], Iterator[str]]] = {
     "builtin.describe": _check_describe,
     "builtin.sizes": _check_sizes,
     "augment": _check_augment,
+    "knowledge": _check_knowledge,
     "functions": _check_functions,
 }
 

@@ -23,6 +23,9 @@ quite rather rich richly sharply slightly somewhat strongly typically uniformly 
 weakly wholly
 """
 _DEGREES = frozenset(_VERY.split())
+_ENDINGS = {"shaped": "shape", "like": "shape", "coloured": "colour", "sized": "size"}
+"""Second half of a compound -> kind of quality, in fields that have the kind."""
+_WHOLLY = frozenset({"all", "jet", "pure", "snow"})
 _JOINERS = frozenset({",", "and", "or", "nor", "/", "&", "to"})
 _ENDS = LINKS - {"of"} | frozenset(",.;:()!?") | {"and", "but"}
 """Words and points that a "no" does not reach beyond."""
@@ -145,9 +148,10 @@ def _read_right(
 ) -> int:
     """Read what a noun is said to be ("the wings are orange"); returns where its phrase ends."""
     words, n = tokens.words, len(tokens)
-    if end >= n or words[end] not in _COPULAS:
+    verb = end + 1 if end < n and words[end] in ("that", "which") else end
+    if verb >= n or words[verb] not in _COPULAS:
         return end
-    right, q = end, end + 1
+    right, q = end, verb + 1
     first = True
     while q < n:
         size, said = _adjective_after(wordings, tokens, part, head, q)
@@ -209,10 +213,15 @@ def _adjective_after(
 
 
 def _blend(wordings: Wordings, tokens: Tokens, i: int) -> tuple[str, str] | None:
-    """Return kind and value of two qualities of one kind under a hyphen: "yellow-brown"."""
+    """Return kind and value of two words under a hyphen: "yellow-brown", "bell-shaped"."""
     if not tokens.glued[i + 1]:
         return None
-    one, other = (wordings.qualities.get((word,)) for word in tokens.words[i : i + 2])
+    first, second = tokens.words[i : i + 2]
+    if (kind := _ENDINGS.get(second)) in wordings.words.qualities:
+        return str(kind), f"{first}-{second}"
+    one, other = wordings.qualities.get((first,)), wordings.qualities.get((second,))
+    if other and first in _WHOLLY:
+        return other
     if one and other and one[0] == other[0]:
         return one[0], f"{one[1]}-{other[1]}"
     return None

@@ -21,6 +21,8 @@ smooth tall tan thick thin turquoise violet white whitish wide yellow yellowish
 """
 _ADJECTIVES = frozenset(_COLOURS.split())
 _ARTICLES = frozenset({"a", "an", "the", "its", "their", "his", "her", "this"})
+_NEW = _ARTICLES | {"no", "without"}
+"""Words that begin a new statement."""
 _BREAK = re.compile(
     r"\s*[;:]\s+|\s*,\s+(?:and|but|while|whereas|with|or)\s+|\s*,\s+|\s+[—–]\s+"
     r"|\s+(?:and|with|but|while|whereas|showing|has|have)\s+"
@@ -110,12 +112,14 @@ def _breaks(stretch: str, start: int, match: re.Match[str]) -> bool:
     joint = match.group().strip(" ,").lower()
     if joint in ("and", "or", ""):
         content = [word for word in before if word.lower() not in _ARTICLES]
+        if content and after[0].lower() in _NEW:
+            return True
         if not content or content[-1].lower() in _ADJECTIVES:
             return False
         if len(content) == 1 and content[0].lower().endswith(("ed", "ish")):
             return False
         # "two rows and ..." may part; a single word before "and" is an adjective or a bare noun
-        return len(content) > 1 or joint == "" or after[0].lower() in _ARTICLES | {"no", "without"}
+        return len(content) > 1 or joint == ""
     return joint not in ("has", "have") or before[-1].lower() not in ("not", "don't", "doesn't")
 
 

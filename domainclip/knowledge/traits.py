@@ -65,7 +65,9 @@ def visible_statements(sentence: str, lexicon: Lexicon) -> list[str]:
     bare = " ".join(_NOTES.sub(" ", sentence).split()).replace(" ,", ",")
     kept = []
     for span in split_statements(bare):
-        said = span.text if span.start else span.text[:1].lower() + span.text[1:]
+        said = span.text
+        if span.start == 0 and said[1:2].islower():
+            said = said[0].lower() + said[1:]
         if len(said.split()) <= MAX_WORDS and lexicon.claims(said) and lexicon.is_visual(said) > 0:
             kept.append(said)
     return kept

@@ -100,8 +100,8 @@ class Wordings:
             if words[j] not in node:
                 break
             node = node[words[j]]
-            if "" in node and not glued[j + 1]:
-                best, end = node[""], j + 1
+            if "" in node and not glued[j + 1] and (j == i or self.part_at(words, j) < 2):
+                best, end = node[""], j + 1  # "red wing" is not said by "red wing tips"
         return best, end
 
     def part_at(self, words: Sequence[str], i: int) -> int:
