@@ -234,9 +234,9 @@ def _check_knowledge(domain: Domain) -> Iterator[str]:
         for value, ways in values.items()
     }
     for part in ("parts", "qualities"):
-        lists |= {f"{part}[{name!r}]": said for name, said in getattr(words, part).items()}
-    for part, said in {**lists, "hidden": words.hidden}.items():
-        if bad := [word for word in said if word != word.lower() or not word.strip()]:
+        lists |= {f"{part}[{name!r}]": ways for name, ways in getattr(words, part).items()}
+    for part, ways in {**lists, "hidden": words.hidden}.items():
+        if bad := [word for word in ways if word != word.lower() or not word.strip()]:
             yield f"words.{part} are not all lower case: {bad}"
     if extra := sorted(words.only.keys() - words.parts.keys()):
         yield f"words.only has parts that words.parts lacks: {extra}"

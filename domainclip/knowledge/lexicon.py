@@ -9,6 +9,7 @@ wording fits, a quality that stands beside a part is read as such: "green legs" 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from domainclip.domains.contract import Traits, TraitWords
 
@@ -76,6 +77,20 @@ class Lexicon:
     def parts(self, text: str) -> set[str]:
         """Return the parts that a text names."""
         return {claim.trait for claim in self.mentions(text)}
+
+    def foreign_parts(self, lineage: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the parts that a label cannot have, each with the groups that can.
+
+        A lineage that names no group of `TraitWords.only` is not judged: nothing is known of what
+        it can have, and nothing is foreign to it.
+        """
+        names = {name.lower() for name in lineage}
+        can = {
+            part: {group.lower() for group in groups} for part, groups in self.words.only.items()
+        }
+        if not any(names & groups for groups in can.values()):
+            return {}
+        return {part: self.words.only[part] for part, groups in can.items() if not names & groups}
 
     def say(self, traits: Traits) -> dict[str, str]:
         """Say traits in their standard wordings.

@@ -169,6 +169,17 @@ def test_parts_are_named_but_not_what_is_rested_on():
     assert mention == Claim("cap", "caps", 4, 8, "Caps", False, (4, 8))
 
 
+def test_parts_of_other_groups_are_foreign():
+    lexicon = Lexicon(get_domain("biology").knowledge.words())
+    beetle = ("Animalia", "Arthropoda", "insecta", "Coleoptera", "", "Carabus")
+    assert {"petal", "beak", "bark"} <= lexicon.foreign_parts(beetle).keys()
+    assert not {"wing", "elytra", "antenna", "eye"} & lexicon.foreign_parts(beetle).keys()
+    assert lexicon.foreign_parts(beetle)["beak"][0] == "Aves"
+    assert "petal" not in lexicon.foreign_parts(("Viridiplantae", "Rosa"))
+    assert lexicon.foreign_parts(("Rosa",)) == {}
+    assert LEXICON.foreign_parts(beetle) == {}
+
+
 def test_say_fills_places_and_says_each_trait_once():
     said = LEXICON.say(
         {"ground": "red", "marks": "banded", "mark colour": "white", "tails": "none", "new": "x"}

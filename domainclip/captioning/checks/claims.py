@@ -123,13 +123,12 @@ def _contradicts(claim: Claim, known: Mapping[str, frozenset[str]]) -> bool:
 
 def _foreign_parts(context: CheckContext) -> Iterator[tuple[Claim, tuple[str, ...]]]:
     """Yield parts that the text names and only groups other than the label's can have."""
-    if context.lexicon is None or not context.lexicon.words.only:
+    if context.lexicon is None:
         return
-    lineage = {name.lower() for name in context.request.label}
+    foreign = context.lexicon.foreign_parts(context.request.label)
     for mention in context.lexicon.mentions(context.text):
-        groups = context.lexicon.words.only.get(mention.trait, ())
-        if groups and not mention.negated and not lineage & {group.lower() for group in groups}:
-            yield mention, groups
+        if mention.trait in foreign and not mention.negated:
+            yield mention, foreign[mention.trait]
 
 
 def _inside(claim: Claim, phrase: tuple[int, int]) -> bool:
