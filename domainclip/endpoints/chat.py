@@ -51,7 +51,8 @@ class Endpoints:
             (`Retry-After`) for a longer wait than this is not waited for.
 
     Raises:
-        UsageError: If an address is none or is named twice, or a number is out of range.
+        UsageError: If an address is none or is named twice, a number is out of range, or what the
+            environment variable holds is no key.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Endpoints:
         self.model, self.key_env = model, key_env
         self.timeout, self.retries, self.concurrency = timeout, retries, concurrency
         self.account = Account(price_in, price_out)
-        self.has_key = bool(os.environ.get(key_env))
-        self._key = os.environ.get(key_env, "")
+        self._key = os.environ.get(key_env, "").strip()
+        self.has_key = bool(self._key)
+        if not (self._key.isascii() and self._key.isprintable()) or " " in self._key:
+            raise UsageError(f"{key_env}: what it holds is no key", "a key has no spaces in it")
         self._endpoints = self._connect([urls] if isinstance(urls, str) else urls)
         self.pool = Pool(self._endpoints, patience)
         self._jitter = random.Random(0)
@@ -303,7 +306,8 @@ class Endpoints:
     def _loop(self) -> LoopThread:
         if self._thread is None:
             self._slots = asyncio.Semaphore(self.concurrency)  # belongs to one loop
-            self._makers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="questions")
+            threads = min(16, max(4, os.cpu_count() or 4))
+            self._makers = ThreadPoolExecutor(threads, thread_name_prefix="questions")
             self._thread = LoopThread()
         return self._thread
 
