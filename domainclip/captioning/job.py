@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -226,6 +227,17 @@ class Job:
         result.notes += dict.fromkeys([*filter(None, [self.kinship]), *notes])
         return result
 
+    def check_all(self, store: CaptionStore) -> Counter[str]:
+        """Check all captions of the store against each other; return what was found, by check."""
+        from .checks.corpus import check_corpus
+
+        asked = self.asked
+        model = self._load(asked.score_model) if asked.score_model else None
+        found = check_corpus(
+            store.folder, samples=self.samples, model=model, quantile=asked.score_quantile
+        )
+        return Counter(verdict.check for several in found.values() for verdict in several)
+
     def show_prompt(self, sample: str) -> str:
         """Return exactly what would be sent for one sample, or that nothing would.
 
@@ -264,12 +276,28 @@ class Job:
     def _open_bank(self) -> Captioner:
         from .bank import BankCaptioner
 
-        model: DomainClip | None = None
-        if self.asked.model:
-            from domainclip.model.folder import load_model
+        asked, style = self.asked, self.style
+        given: dict[str, Any] = {"form": asked.form, "names": asked.names}
+        if style is not None:
+            from .prompts import word_limit
 
-            model = load_model(self.asked.model, device=self.asked.device)
-        return BankCaptioner(model, self.knowledge.lexicon, seed=self.asked.seed)
+            form = asked.form or style.form
+            given |= {"form": form, "max_words": word_limit(style, form)}
+        if asked.max_words:
+            given["max_words"] = asked.max_words
+        return BankCaptioner(
+            self._load(asked.model) if asked.model else None,
+            self.knowledge.lexicon,
+            domain=asked.domain,
+            tree=self.samples.tree,
+            **{name: value for name, value in given.items() if value},
+        )
+
+    def _load(self, model: str) -> DomainClip:
+        from domainclip.model.device import pick_device
+        from domainclip.model.folder import load_model
+
+        return load_model(model, device=pick_device(self.asked.device))
 
     def _open_openai(self) -> Captioner:
         from .openai import OpenAICaptioner

@@ -1,0 +1,203 @@
+"""Joins short statements about what can be seen into one grammatical caption."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Frame: TypeAlias = Literal["with", "showing", "has", "list"]
+FRAMES: tuple[Frame, ...] = ("with", "showing", "has", "list")
+
+_LINK_WORDS = """
+of in on at with without along across against between to from by inside over under near each
+"""
+_LINKS = frozenset(_LINK_WORDS.split())
+_NO_ADJECTIVES = _LINKS | {"no", "and", "or", "all", "one", "two", "several", "few", "many", "both"}
+_VERB = re.compile(
+    r"\b(?:is|are|was|were|be|can|may|has|have|had|shows?|bears?|appears?|looks?|resembles?"
+    r"|lacks?|differs?|ranges?|varies|vary|forms?|covers?|extends?|becomes?)\b",
+    re.IGNORECASE,
+)
+_HAS = re.compile(
+    r"(?:(?:it|they) )?(?:with|has|have|having|shows?|bears?|bearing) ", re.IGNORECASE
+)
+_LACKS = re.compile(r"(?:(?:it|they) )?(?:lacks?|lacking|without) (?:an? |any )?", re.IGNORECASE)
+_RELATIVE = re.compile(r"\b(?:that|which)\b.*")
+_DANGLING = re.compile(
+    r"(?:and|or|but|of|in|on|at|by|to|from|as|is|are|was|were|be|than|which|that)\b", re.IGNORECASE
+)
+_NOUN_PHRASE = re.compile(r"(?:(?P<article>an?) )?(?P<adjectives>(?:[^\s,]+ )+)(?P<head>[^\s,]+)")
+_AN = re.compile(r"(?!uni|use|eu|one\b|u-)[aeiou]", re.IGNORECASE)
+_PER_SENTENCE = 4
+"""Statements in one sentence of a dense caption."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement as it enters a sentence."""
+
+    text: str
+    kind: Literal["part", "look", "clause"]
+    """`part` follows "with"; `look` is a kind of the noun ("a round cell"), without its article;
+    `clause` has a subject and a verb of its own."""
+
+
+def read_statement(text: str, noun: str) -> Statement | None:
+    """Return how a statement enters a sentence; None for a scrap that fits into none.
+
+    Args:
+        text: A statement such as "a black margin", "has no tails" or "the throat is red".
+        noun: What the picture shows; "" where that is not known.
+    """
+    said = _lower_first(" ".join(text.split()).strip(" .;:,"))
+    if match := _LACKS.match(said):
+        said = f"no {said[match.end() :]}"
+    elif match := _HAS.match(said):
+        said = said[match.end() :]
+    if not said or _DANGLING.match(said) or _DANGLING.fullmatch(said.split()[-1]):
+        return None
+    verb = _VERB.search(_RELATIVE.sub("", said))
+    if verb:
+        return Statement(said, "clause") if verb.start() else None
+    match = _NOUN_PHRASE.fullmatch(said)
+    own = noun.split()[-1:] if noun else []
+    if match and [match["head"]] == own and not _NO_ADJECTIVES & set(said.split()):
+        return Statement(match["adjectives"] + match["head"], "look")
+    return Statement(said, "part")
+
+
+def is_fluent(way: str, standard: str, noun: str) -> bool:
+    """Return whether a wording can stand in a sentence where the standard one can.
+
+    Wordings are made for reading, and some are no noun phrases ("tailless", "in focus") or lack
+    the article of the standard one ("nucleus in the middle").
+    """
+    words = way.split()
+    statement = read_statement(way, noun)
+    if len(words) < 2 or words[0] in _LINKS or statement is None or statement.kind == "clause":
+        return False
+    if statement.kind == "part" and noun and noun.split()[-1] in words[:-1]:
+        return False
+    bare = words[0] not in ("a", "an", "no", "one") and standard.startswith(("a ", "an "))
+    head = _head(way)
+    return not (bare and head == _head(standard) and (head[-1:] != "s" or head.endswith("us")))
+
+
+def join_statements(
+    statements: Sequence[Statement],
+    *,
+    noun: str = "",
+    name: str = "",
+    form: Literal["line", "sentence", "dense"] = "sentence",
+    frame: Frame = "with",
+    places: Mapping[str, int] | None = None,
+    merge: bool = True,
+) -> str:
+    """Say statements in one caption.
+
+    Args:
+        statements: In the order in which they are said.
+        noun: What the picture shows; "" leaves it unsaid.
+        name: The label's name; "" leaves it unsaid.
+        form: A line without a full stop, a sentence, or a sentence for every few statements.
+        frame: How the first sentence is built; without a noun it is a list.
+        places: Adjectives that come first (below 0) or last (above 0) among those of one noun.
+        merge: Say "triangular yellow wings" for "triangular wings" and "yellow wings".
+    """
+    looks = [s.text for s in statements if s.kind == "look"]
+    parts = [s.text for s in statements if s.kind == "part"]
+    clauses = [s.text for s in statements if s.kind == "clause"]
+    if merge:
+        parts = _merge(parts, places or {})
+    head, more = noun, looks[1:]
+    if looks:
+        head, *more = _merge(looks, places or {}) if merge else looks
+    if form == "line" and frame == "has":  # a line has no verb
+        frame = "with"
+    first = parts[:_PER_SENTENCE] if form == "dense" else parts
+    sentences = [_framed(head, [*more, *first], frame, bool(looks))]
+    for start in range(_PER_SENTENCE, len(parts) if form == "dense" else 0, _PER_SENTENCE):
+        rest = list_words(parts[start : start + _PER_SENTENCE])
+        sentences.append(f"it has {rest}" if head else rest)
+    sentences = [text for text in [*sentences, *clauses] if text]
+    if name and sentences:
+        opens = sentences[0]
+        if head and frame in ("with", "showing") and opens.startswith(_with_article(head)):
+            sentences[0] = f"{name}, {opens}"
+        elif not head and first:
+            sentences[0] = (
+                f"{name} with {opens}" if frame in ("with", "has") else f"{name}: {opens}"
+            )
+        else:
+            sentences[0] = f"{name}: {opens}"
+    if form == "dense":
+        return " ".join(f"{_upper_first(text)}." for text in sentences)
+    text = _upper_first("; ".join(sentences))
+    return text if form == "line" or not text else f"{text}."
+
+
+def list_words(items: Sequence[str]) -> str:
+    """Return "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def _framed(head: str, parts: Sequence[str], frame: Frame, looked: bool) -> str:
+    """Return the first sentence, without capital and full stop; "" where it would say nothing."""
+    listed = list_words(parts)
+    if not head:
+        return listed
+    if not parts:
+        return _with_article(head) if looked else ""
+    if frame == "has":
+        return f"this {head} has {listed}"
+    if frame == "list":
+        return list_words([_with_article(head), *parts]) if looked else listed
+    return f"{_with_article(head)} {frame} {listed}"
+
+
+def _merge(phrases: Sequence[str], places: Mapping[str, int]) -> list[str]:
+    """Join noun phrases of one noun, where the first of them stands."""
+    merged: dict[str, list[str]] = {}
+    for phrase in phrases:
+        match = _NOUN_PHRASE.fullmatch(phrase)
+        fits = match and not _NO_ADJECTIVES & set(phrase.split())
+        if match and fits:
+            key = f"{'a ' if match['article'] else ''}\0{match['head']}"
+            said = match["adjectives"].strip()
+            if said not in merged.setdefault(key, []):
+                merged[key].append(said)
+        else:
+            merged[phrase] = []
+    said_phrases = []
+    for key, adjectives in merged.items():
+        article, _, head = key.partition("\0")
+        if adjectives:
+            ordered = sorted(adjectives, key=lambda a: places.get(a, places.get(a.split()[-1], 0)))
+            phrase = f"{' '.join(ordered)} {head}"
+            said_phrases.append(_with_article(phrase) if article else phrase)
+        else:
+            said_phrases.append(key)
+    return said_phrases
+
+
+def _head(phrase: str) -> str:
+    """Return the noun of a noun phrase: the word before "of", "in" and the like, else the last."""
+    words = phrase.split()
+    place = next((i for i, word in enumerate(words) if i and word in _LINKS), len(words))
+    return words[place - 1]
+
+
+def _with_article(phrase: str) -> str:
+    return f"{'an' if _AN.match(phrase) else 'a'} {phrase}"
+
+
+def _lower_first(text: str) -> str:
+    """Lower the first letter, unless its word is an abbreviation."""
+    first = text.split(" ", 1)[0]
+    return text if first[1:] != first[1:].lower() else text[:1].lower() + text[1:]
+
+
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
