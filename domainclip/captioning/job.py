@@ -276,21 +276,16 @@ class Job:
     def _open_bank(self) -> Captioner:
         from .bank import BankCaptioner
 
-        asked, style = self.asked, self.style
-        given: dict[str, Any] = {"form": asked.form, "names": asked.names}
-        if style is not None:
-            from .prompts import word_limit
-
-            form = asked.form or style.form
-            given |= {"form": form, "max_words": word_limit(style, form)}
-        if asked.max_words:
-            given["max_words"] = asked.max_words
+        asked = self.asked
         return BankCaptioner(
             self._load(asked.model) if asked.model else None,
             self.knowledge.lexicon,
             domain=asked.domain,
             tree=self.samples.tree,
-            **{name: value for name, value in given.items() if value},
+            style=self.style,
+            form=asked.form,
+            names=asked.names,
+            max_words=asked.max_words,
         )
 
     def _load(self, model: str) -> DomainClip:
