@@ -131,6 +131,8 @@ def replace_names(text: str, spans: Iterable[Claim], noun: str) -> str:
             word = (
                 f"{_article(noun).capitalize()} {noun}" if not said else _article(noun).capitalize()
             )
+        elif last and last.group(1).lower() in _COPULAS and word:
+            word = f"{_article(noun)} {noun}"
         elif last and last.group(1).lower() in ("a", "an") and before.endswith(" "):
             before = before[: last.start()] + _cased(_article(noun), last.group(1)) + " "
         text = before + (word if word else "\0") + after

@@ -117,7 +117,7 @@ def drop(context: CheckContext, verdict: Verdict) -> tuple[str, Verdict]:
     if not along:
         return rest, verdict
     said = ", ".join(dict.fromkeys(repr(claim.text) for claim in along))
-    reason = f"{verdict.reason}; {said} cannot stay without"
+    reason = f"{verdict.reason}; {said} is no longer said"
     return rest, replace(verdict, reason=reason, claims=(*verdict.claims, *along))
 
 

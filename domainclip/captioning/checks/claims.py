@@ -125,7 +125,7 @@ def _foreign_parts(context: CheckContext) -> Iterator[tuple[Claim, tuple[str, ..
     """Yield parts that the text names and only groups other than the label's can have."""
     if context.lexicon is None:
         return
-    foreign = context.lexicon.foreign_parts(context.request.label)
+    foreign = context.lexicon.foreign_parts(context.request.label, context.tree)
     for mention in context.lexicon.mentions(context.text):
         if mention.trait in foreign and not mention.negated:
             yield mention, foreign[mention.trait]
