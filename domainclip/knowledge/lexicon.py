@@ -9,9 +9,10 @@ wording fits, a quality that stands beside a part is read as such: "green legs" 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from domainclip.domains.contract import Traits, TraitWords
+from domainclip.domains.labels import LabelTree
 
 from .reading import Claim, is_negated, read_claims
 from .tokens import Tokens, read_tokens
@@ -78,19 +79,27 @@ class Lexicon:
         """Return the parts that a text names."""
         return {claim.trait for claim in self.mentions(text)}
 
-    def foreign_parts(self, lineage: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    def foreign_parts(
+        self, lineage: Sequence[str], tree: LabelTree | None = None
+    ) -> dict[str, tuple[str, ...]]:
         """Return the parts that a label cannot have, each with the groups that can.
 
-        A lineage that names no group of `TraitWords.only` is not judged: nothing is known of what
-        it can have, and nothing is foreign to it.
+        A part is judged only where it is known that the label is in none of its groups: its lineage
+        names some group of `TraitWords.only`, or the tree has a group of the part elsewhere.
+
+        Args:
+            lineage: The label's names, coarsest first.
+            tree: The tree that it is of.
         """
         names = {name.lower() for name in lineage}
-        can = {
-            part: {group.lower() for group in groups} for part, groups in self.words.only.items()
+        only = self.words.only
+        placed = any(group.lower() in names for groups in only.values() for group in groups)
+        return {
+            part: groups
+            for part, groups in only.items()
+            if not any(group.lower() in names for group in groups)
+            and (placed or (tree is not None and any(tree.find(group) for group in groups)))
         }
-        if not any(names & groups for groups in can.values()):
-            return {}
-        return {part: self.words.only[part] for part, groups in can.items() if not names & groups}
 
     def say(self, traits: Traits) -> dict[str, str]:
         """Say traits in their standard wordings.

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainclip.domains.contract import TraitWords
+from domainclip.domains.labels import LabelTree
 from domainclip.domains.registry import get_domain
 from domainclip.knowledge.lexicon import Claim, Lexicon
 
@@ -177,6 +178,9 @@ def test_parts_of_other_groups_are_foreign():
     assert lexicon.foreign_parts(beetle)["beak"][0] == "Aves"
     assert "petal" not in lexicon.foreign_parts(("Viridiplantae", "Rosa"))
     assert lexicon.foreign_parts(("Rosa",)) == {}
+    tree = LabelTree.from_columns({"group": ["Aves", "x"], "name": ["Parus", "Rosa"]})
+    assert "beak" in lexicon.foreign_parts(("x", "Rosa"), tree)
+    assert "petal" not in lexicon.foreign_parts(("x", "Rosa"), tree)
     assert LEXICON.foreign_parts(beetle) == {}
 
 
