@@ -18,7 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from domainclip.data.captions import ABOUT, COLUMNS, SCHEMA, caption_files, read_rows
+from domainclip.data.captions import (
+    ABOUT,
+    COLUMNS,
+    SCHEMA,
+    caption_files,
+    read_rejected,
+    read_rows,
+)
 from domainclip.errors import DataError
 
 from .journal import Journal, unwritable
@@ -195,7 +202,8 @@ class CaptionStore:
             tries.update(ids)
             for one, caption, time in zip(*batch.values(), strict=True):
                 newest[one] = max(newest.get(one, ("", True)), (time or "", not caption))
-        rejected = [one for one, (_, empty) in newest.items() if empty]
+        poor = read_rejected(self.folder) if retry else set()
+        rejected = [one for one, (_, empty) in newest.items() if empty or one in poor]
         self._tries.update({one: tries[one] for one in rejected})
         return np.setdiff1d(np.concatenate(done), _digests(rejected))
 

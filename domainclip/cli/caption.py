@@ -135,6 +135,8 @@ def command(ctx: click.Context, /, out: Output, **asked: Any) -> None:
         for line in store.messages:
             output.warning(line)
         result = job.caption(store, progress=not out.quiet)
+        if result.written and not (result.stopped or result.error):
+            result.reasons.update(job.check_all(store))
     _tell(result, job.unreadable, store, out, domain.name, asked["folder"])
 
 
@@ -192,7 +194,7 @@ def _tell(
         out.line(str(store.folder))
     if not out.quiet and result.reasons:
         blamed = ", ".join(f"{name} {count}" for name, count in result.reasons.most_common())
-        output.note(f"what the checks rejected or changed: {blamed}")
+        output.note(f"what the checks rejected, changed or flagged: {blamed}")
     if not out.quiet and result.skipped:
         done = output.counted(result.skipped, "picture")
         output.note(f"{done} had a caption of this generation and were skipped")

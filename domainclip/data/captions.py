@@ -60,6 +60,8 @@ SCHEMA = pa.schema(
 
 ABOUT = "generation.json"
 JOURNALS, PARTS = "journal-*.jsonl", "part-*.parquet"
+VERDICTS = "verdicts.parquet"
+"""Verdicts of the checks over all captions: sample_id, outcome, check, reason."""
 BAD = ".bad"
 
 
@@ -122,7 +124,7 @@ def read_captions(
     names: list[str] = []
     messages: list[str] = []
     for spec in folders:
-        files, name, said = _find(str(spec))
+        files, name, said, rejected = _find(str(spec))
         names.append(name)
         messages += said
         newest: dict[int, tuple[str, str, str]] = {}
@@ -140,21 +142,31 @@ def read_captions(
             for row, (_, caption, label) in newest.items()
             if own and caption and label and fold(label.rpartition(" > ")[2]) != own[row]
         }
-        found = {row: said[1] for row, said in newest.items() if said[1] and row not in other}
+        poor = {rows[one] for one in rejected & rows.keys()} - other
+        out = other | poor
+        found = {row: said[1] for row, said in newest.items() if said[1] and row not in out}
         for row, caption in found.items():
             captions[row] += (caption,)
-        messages.append(_say_found(str(spec), name, len(found), len(ids), strangers, other))
+        messages.append(_say_found(str(spec), name, len(found), len(ids), strangers, other, poor))
     return StoredCaptions(captions, ", ".join(names), messages)
 
 
 def _say_found(
-    spec: str, name: str, found: int, total: int, strangers: Collection[str], other: Collection[int]
+    spec: str,
+    name: str,
+    found: int,
+    total: int,
+    strangers: Collection[str],
+    other: Collection[int],
+    poor: Collection[int],
 ) -> str:
     said = f"captions of {spec} ({name}): {found:,} of {total:,} pictures have one"
     if strangers:
         said += f"; {len(strangers):,} belong to no picture here, such as {min(strangers)!r}"
     if other:
         said += f"; {len(other):,} were written for another label and are left out"
+    if poor:
+        said += f"; {len(poor):,} were rejected for their score and are left out"
     return said
 
 
@@ -269,12 +281,23 @@ def _part_batch(file: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     return {name: given.get(name, [None] * len(table)) for name in columns}
 
 
-def _find(spec: str) -> tuple[list[Path], str, list[str]]:
-    """Return the files that a folder means, the name of what they are, and messages."""
+def read_rejected(folder: Path, messages: list[str] | None = None) -> set[str]:
+    """Return the samples whose captions the checks over all captions of a generation rejected."""
+    found: set[str] = set()
+    file = folder / VERDICTS
+    if file.is_file():
+        for batch in read_rows([file], ("sample_id", "outcome"), messages):
+            pairs = zip(batch["sample_id"], batch["outcome"], strict=True)
+            found |= {one for one, outcome in pairs if outcome == "reject"}
+    return found
+
+
+def _find(spec: str) -> tuple[list[Path], str, list[str], set[str]]:
+    """Return the files that a folder means, what they are called, messages, rejected samples."""
     file = Path(spec).expanduser()
     if file.is_file() and file.suffix == ".parquet":
         _check_columns(file)
-        return [file], file.stem, []
+        return [file], file.stem, [], set()
     chosen, others = find_generation(spec)
     said = []
     if others:
@@ -282,7 +305,8 @@ def _find(spec: str) -> tuple[list[Path], str, list[str]]:
         more = f" and {len(others) - 4} more" if len(others) > 4 else ""
         way = f"{chosen.folder.parent}@{others[0].name} picks another"
         said = [f"{spec}: generation {chosen.name} is read, not {listed}{more}; {way}"]
-    return caption_files(chosen.folder), chosen.name, said
+    rejected = read_rejected(chosen.folder, said)
+    return caption_files(chosen.folder), chosen.name, said, rejected
 
 
 def say_generation(generation: Generation) -> str:

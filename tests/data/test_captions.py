@@ -118,3 +118,18 @@ def test_a_journal_may_have_torn_and_damaged_lines():
     rows, whole = read_journal(data)
     assert [r["sample_id"] for r in rows] == ["a", "b"]
     assert whole == len(data) - len(b'{"sample_id": "c"}')
+
+
+def test_captions_that_the_checks_over_all_rejected_are_left_out(tmp_path):
+    folder = generation(tmp_path, "bank-1", "2026")
+    part(folder, [row("a", "good"), row("b", "poor"), row("c", "often")])
+    verdicts = {
+        "sample_id": ["b", "c"],
+        "outcome": ["reject", "flag"],
+        "check": ["score", "duplicate"],
+        "reason": ["", ""],
+    }
+    pq.write_table(pa.table(verdicts), folder / "verdicts.parquet")
+    read = read_captions([tmp_path], ["a", "b", "c"])
+    assert read.captions == [("good",), (), ("often",)]
+    assert "1 were rejected for their score" in read.messages[-1]
