@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -41,10 +42,12 @@ OWN_SOURCES = frozenset({"column", "tags"})
 _PURPOSE = "Your captions teach a model to see, so every word has to be checkable in the picture."
 _UNSEEN = "Say nothing of what is hidden, blurred or cut off."
 _MANNER = "The manner, shown by captions of other pictures; nothing in them is about this one:"
-_ONLY_TERMS = (
-    "Take from it the proper terms for what you see. Do not repeat its wording, and add nothing "
-    "that this picture does not show"
+_REFERENCE = (
+    "For reference only: take from the following the proper terms for what you see. Do not repeat "
+    "its wording, and add nothing that this picture does not show."
 )
+_MISSING = re.compile(r"(?<![\w/])(?:nan|NaN|NAN|[nN]/[aA]|<NA>)(?![\w/])[.;,]?")
+"""What tables write for missing values, inside a longer text."""
 _FORMS: Mapping[str, str] = {
     "line": "Answer with one line of at most {words} words, a noun phrase without a full stop",
     "sentence": "Answer with one sentence of at most {words} words",
@@ -245,34 +248,30 @@ def _references(
         quoted = _quote(several, extra if about == label else [], room)
         if quoted:
             room -= len(quoted)
-            parts.append(f'{_heading(tree, node, about, names)}:\n"{quoted}"')
-    return parts
+            parts.append(f'{_heading(tree, node, about, names)}: "{quoted}"')
+    return ["\n".join([_REFERENCE, *(f"- {part}" for part in parts)])] if parts else []
 
 
 def _heading(tree: LabelTree, node: int, about: tuple[str, ...] | None, names: str) -> str:
     """Return the line above a quotation, which says whom it is about."""
     if about is None:
-        return f"Notes kept with this picture, for reference only. {_ONLY_TERMS}"
+        return "Notes kept with this picture"
     if about == tree.key(node):
-        whom = _own_name(tree, node) if names == "say" else "what the picture shows"
-        return f"About {whom}, for reference only. {_ONLY_TERMS}"
+        return (
+            f"About {_own_name(tree, node)}" if names == "say" else "About what the picture shows"
+        )
     above = [name for name in about if not is_blank(name)]
     rank = tree.ranks[len(about) - 1] if len(about) <= len(tree.ranks) else "group"
     whom = f"the {rank} {above[-1]}" if names == "say" and above else "the wider group"
-    return (
-        f"About {whom} that it belongs to, so not all of it need hold here; for reference only. "
-        f"{_ONLY_TERMS}"
-    )
+    return f"About {whom} that it belongs to, of which not all need hold here"
 
 
 def _quote(records: Sequence[Record], statements: Sequence[str], room: int) -> str:
     """Return whole sentences of the texts and the statements, as many as there is room for."""
     told: dict[str, bool] = {}
     for record in records:
-        if is_blank(record.text):
-            continue
-        for sentence in split_sentences(record.text):
-            if not is_blank(sentence.rstrip(".")):
+        for sentence in split_sentences(_MISSING.sub(" ", record.text)):
+            if not is_blank(sentence):
                 seen = any(t.sentence and t.sentence in sentence for t in record.traits)
                 told[sentence] = told.get(sentence, False) or seen
     told |= {_sentence(statement): True for statement in statements}

@@ -9,6 +9,7 @@ from .builtin import BUILTIN
 from .knowledge import KNOWLEDGE
 from .labels import RANKS, labels
 from .prompts import PROMPTS
+from .styles import STYLES, examples
 
 DOMAIN = Domain(
     name="biology",
@@ -22,6 +23,8 @@ DOMAIN = Domain(
     augment=augment,
     builtin=BUILTIN,
     knowledge=KNOWLEDGE,
+    styles=STYLES,
+    examples=examples,
     columns={
         "id": ("gbifID", "occurrenceID", "catalogNumber", "treeoflife_id"),
         "label": ("taxon", "taxon_name", "species_name"),

@@ -9,6 +9,7 @@ from .builtin import BUILTIN
 from .knowledge import KNOWLEDGE
 from .labels import RANKS, labels
 from .prompts import PROMPTS
+from .styles import STYLES, examples
 
 DOMAIN = Domain(
     name="medical",
@@ -22,6 +23,8 @@ DOMAIN = Domain(
     augment=augment,
     builtin=BUILTIN,
     knowledge=KNOWLEDGE,
+    styles=STYLES,
+    examples=examples,
     columns={
         "label": ("finding", "diagnosis", "cell_type", "class_text"),
         "group": ("patient", "patient_id", "subject", "subject_id", "slide", "slide_id", "study"),

@@ -9,6 +9,7 @@ from .builtin import BUILTIN
 from .knowledge import KNOWLEDGE
 from .labels import RANKS, labels
 from .prompts import PROMPTS
+from .styles import STYLES, examples
 
 DOMAIN = Domain(
     name="remote_sensing",
@@ -22,6 +23,8 @@ DOMAIN = Domain(
     augment=augment,
     builtin=BUILTIN,
     knowledge=KNOWLEDGE,
+    styles=STYLES,
+    examples=examples,
     columns={
         "label": ("scene", "class_name", "land_cover", "landcover", "land_use"),
         "common": ("class_text", "plain_name"),
