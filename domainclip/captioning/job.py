@@ -266,12 +266,15 @@ class Job:
         def count(text: str) -> int:
             if len(text) < SURE:
                 return 0
-            import open_clip
-
-            tokens = open_clip.get_tokenizer("ViT-B-32")([text], context_length=4 * TOWER)
-            return int((tokens != 0).sum())
+            return int((self._tokenizer([text], context_length=4 * TOWER) != 0).sum())
 
         return TOWER, count
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        import open_clip
+
+        return open_clip.get_tokenizer("ViT-B-32")
 
     def _open_bank(self) -> Captioner:
         from .bank import BankCaptioner
