@@ -121,4 +121,4 @@ def _article(word: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
