@@ -13,6 +13,7 @@ from typing import get_args
 
 import numpy as np
 
+from domainclip.captioning.examples import is_blank
 from domainclip.domains.contract import (
     COMMON,
     FORMAL,
@@ -256,13 +257,30 @@ def _check_knowledge(domain: Domain) -> Iterator[str]:
                     yield f"{label}: {text!r} is read as {claim.trait} {claim.value!r}"
 
 
+def _check_styles(domain: Domain) -> Iterator[str]:
+    if domain.styles and "default" not in domain.styles:
+        yield f"there is no 'default' among {sorted(domain.styles)}"
+    for role, style in domain.styles.items():
+        lines = (style.role, style.goal, *style.attend, *style.avoid)
+        if bad := [line for line in lines if is_blank(line) or "\n" in line]:
+            yield f"{role!r} has lines that are blank or not one line: {bad}"
+        if not style.attend or style.max_words < 1 or style.excerpt < 0:
+            yield f"{role!r} attends to nothing, or has a length below what makes sense"
+    examples = domain.examples()
+    if (domain.styles or examples) and "" not in examples:
+        yield "examples lack the entry '', for labels of no group"
+    for group, captions in examples.items():
+        if isinstance(captions, str) or not captions or any(map(is_blank, captions)):
+            yield f"examples[{group!r}] is no sequence of captions: {captions!r}"
+
+
 def _check_functions(domain: Domain) -> Iterator[str]:
     builtin = domain.builtin
     functions: dict[str, object] = {"labels": domain.labels, "augment": domain.augment}
     for part in ("sheets", "individual", "draw", "captions", "describe"):
         functions[f"builtin.{part}"] = getattr(builtin, part)
     functions |= {f"prompts[{name!r}]": prompts for name, prompts in domain.prompts.items()}
-    functions["read_image"] = domain.read_image
+    functions |= {"read_image": domain.read_image, "examples": domain.examples}
     functions["knowledge.words"] = domain.knowledge and domain.knowledge.words
     for part, function in functions.items():
         try:
@@ -283,6 +301,7 @@ _CHECKS: Mapping[str, Callable[[Domain], Iterator[str]]] = {
     "builtin.sizes": _check_sizes,
     "augment": _check_augment,
     "knowledge": _check_knowledge,
+    "styles": _check_styles,
     "functions": _check_functions,
 }
 
