@@ -11,7 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from domainclip.data.captions import Generation, caption_files, find_generation, read_rows
+from domainclip.data.captions import (
+    VERDICTS,
+    Generation,
+    caption_files,
+    find_generation,
+    read_rows,
+)
 
 if TYPE_CHECKING:
     from domainclip.data.samples import Samples
@@ -243,7 +249,7 @@ def _read_later(folder: Path) -> dict[str, list[Mapping[str, str]]]:
     """Read the verdicts of the checks over all captions, where there are any."""
     import pyarrow.parquet as pq
 
-    from .checks.corpus import COLUMNS, VERDICTS
+    from .checks.corpus import COLUMNS
 
     path = folder / VERDICTS
     if not path.is_file():

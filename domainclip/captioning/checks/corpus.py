@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from domainclip.captioning.scoring import picture_features, text_features
-from domainclip.data.captions import caption_files, find_generation, read_rows
+from domainclip.data.captions import VERDICTS, caption_files, find_generation, read_rows
 from domainclip.data.images import UnreadableImage
 from domainclip.data.samples import Samples
 from domainclip.errors import DataError
@@ -25,7 +25,6 @@ from .context import Verdict
 if TYPE_CHECKING:
     from domainclip.model.clip import DomainClip
 
-VERDICTS = "verdicts.parquet"
 COLUMNS = ("sample_id", "outcome", "check", "reason")
 MANY = 5
 """Pictures that one caption may fit."""
