@@ -7,7 +7,8 @@ import hashlib
 import io
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
 from html import escape
 from pathlib import Path
 from string import Template
@@ -24,6 +25,7 @@ from domainclip.errors import DataError, DomainclipError
 from .audit import OUTCOMES, Audit, Row, TraitCount, count_traits, read_audit, totals
 
 _TEMPLATE = Path(__file__).with_name("report.html")
+_WORD = re.compile(r"\w+(?:['’\-]\w+)*")
 _SHOWN = 12
 """Examples of each outcome."""
 _SIDE = 192
@@ -87,20 +89,19 @@ def report(
     return told
 
 
-def strike(written: str, dropped: Iterable[str]) -> str:
-    """Return a written caption as HTML, with the dropped words struck through."""
+def strike(written: str, stored: str) -> str:
+    """Return a written caption as HTML, the words that the stored one lacks struck through."""
     text = " ".join(written.split())
-    gone = [False] * len(text)
-    for said in sorted(dropped, key=len, reverse=True):
-        for match in re.finditer(rf"(?<!\w){re.escape(said)}(?!\w)", text, re.I):
-            if not all(gone[slice(*match.span())]):
-                gone[slice(*match.span())] = [True] * len(match.group())
-                break
-    parts = []
-    for run in re.finditer(r"1+|0+", "".join("01"[flag] for flag in gone)):
-        words = escape(text[slice(*run.span())])
-        parts.append(f"<del>{words}</del>" if run.group()[0] == "1" else words)
-    return "".join(parts)
+    words = list(_WORD.finditer(text))
+    theirs = [word.lower() for word in _WORD.findall(stored)]
+    match = SequenceMatcher(None, [m.group().lower() for m in words], theirs, autojunk=False)
+    parts, end = [], 0
+    for kind, first, last, _, _ in match.get_opcodes():
+        if kind in ("delete", "replace"):
+            start, stop = words[first].start(), words[last - 1].end()
+            parts += [escape(text[end:start]), f"<del>{escape(text[start:stop])}</del>"]
+            end = stop
+    return "".join([*parts, escape(text[end:])])
 
 
 def pick(rows: Sequence[Row], count: int = _SHOWN) -> list[Row]:
@@ -248,7 +249,7 @@ def _examples(rows: Sequence[Row], heading: str, show: Callable[[str], str]) -> 
             for note in row.notes
         )
         if row.outcome == "rewritten":
-            said = f"<p>{strike(row.written, row.dropped)}</p><p><b>{escape(row.caption)}</b></p>"
+            said = f"<p>{strike(row.written, row.caption)}</p><p><b>{escape(row.caption)}</b></p>"
         elif row.outcome == "rejected":
             said = f'<p class="wrong">{escape(row.written) or "(nothing)"}</p>'
         else:
