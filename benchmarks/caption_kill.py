@@ -2,9 +2,9 @@
 
     python benchmarks/caption_kill.py
 
-A scripted server on this machine stands for the language model and counts how often each picture is
-asked about. At the end every sample has exactly one caption, and only pictures that were in flight
-at a kill were asked about twice.
+A scripted server on this machine stands for the language model and remembers which picture each
+question was about. At the end every sample has exactly one caption, and only pictures that were in
+flight at a kill were asked about again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from domainclip.data.captions import caption_files, list_generations, read_rows
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "endpoints"))
 from chat_server import Answer, Asked, serve  # noqa: E402
 
-CAPTION = "Wings seen from above, {} spots near the margin, on a plain ground."
+CAPTION = "Wings seen from above on a plain ground, picture number {}."
 TRIAL = 50
 """Characters below which a question is no prompt: each start tries the server once."""
-GRACE = 0.3
-"""Seconds after its answer in which a picture still counts as in flight: it is being stored."""
 
 
 @dataclass
@@ -38,44 +38,46 @@ class Counts:
     """What came of it."""
 
     samples: int
-    kills: int
+    kills: int = 0
     asked: int = 0
     """Questions that reached the server."""
-    twice: int = 0
-    """Pictures asked about more than once."""
     in_flight: int = 0
-    """Questions in flight at the kills, all of them together."""
-    unexplained: int = 0
-    """Pictures asked about again that were in flight at no kill."""
+    """Questions that were asked and not stored when a kill came, over all kills."""
+    most_in_flight: int = 0
+    """The most of them at one kill."""
+    again: int = 0
+    """Questions about a picture that had been asked about before."""
+    for_nothing: int = 0
+    """Those of them whose caption had been stored already."""
     rows: int = 0
     stored: int = 0
-    """Samples with a caption in the store."""
+    """Samples with a row in the store."""
     duplicates: int = 0
     lines: list[str] = field(default_factory=list)
+    """What a run that failed by itself said."""
+
+    @property
+    def right(self) -> bool:
+        """Whether each sample is there once and nothing was asked for nothing."""
+        return self.rows == self.stored == self.samples and not self.for_nothing
 
 
 class Watched:
-    """The server's answers, and when each picture was asked about."""
+    """The server's answers, numbered, and which picture each number was about."""
 
     def __init__(self, delay: float) -> None:
         self.delay = delay
-        self.asked: dict[str, list[float]] = {}
+        self.pictures: list[str] = []
         self.began = threading.Event()
 
     def __call__(self, asked: Asked) -> Answer:
         """Answer one question after the delay."""
         if len(asked.text) < TRIAL:
             return Answer("Yes.", tokens=(9 + 50 * len(asked.pictures), 1))
-        for url in asked.pictures:
-            one = hashlib.sha256(url.encode()).hexdigest()[:12]
-            self.asked.setdefault(one, []).append(time.monotonic())
+        (picture,) = asked.pictures
+        self.pictures.append(hashlib.sha256(picture.encode()).hexdigest())
         self.began.set()
-        return Answer(CAPTION.format(len(self.asked)), delay=self.delay)
-
-    @property
-    def total(self) -> int:
-        """Questions so far."""
-        return sum(map(len, self.asked.values()))
+        return Answer(CAPTION.format(len(self.pictures) - 1), delay=self.delay)
 
 
 def run(
@@ -83,22 +85,23 @@ def run(
 ) -> Counts:
     """Caption, kill, go on, until all is done; return the counts."""
     rng = random.Random(seed)
-    watched = Watched(delay)
-    counts = Counts(samples, 0)
-    killed: list[float] = []
+    watched, counts = Watched(delay), Counts(samples)
+    done: set[str] = set()
     with tempfile.TemporaryDirectory() as folder, serve(watched) as server:
         command = [
             sys.executable, "-m", "domainclip", "caption", "--domain", "biology", "--quiet",
             "--limit", str(samples), "--out", folder, "--captioner", "openai", "--model", "tiny",
             "--endpoint", server.url, "--concurrency", str(concurrency),
         ]  # fmt: skip
-        expected = samples / concurrency * delay
-        while True:
+        share = samples / concurrency * delay / max(kills, 1)
+        for _ in range(3 * kills + 1):
             watched.began.clear()
+            start = len(watched.pictures)
             worker = subprocess.Popen(
                 command,
                 cwd=folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
             )
@@ -108,50 +111,39 @@ def run(
                     time.sleep(rng.uniform(0.2, 1.5))
                 else:
                     watched.began.wait(60)
-                    time.sleep(rng.uniform(0, 1.6 * expected / kills))
+                    time.sleep(rng.uniform(0, 1.6 * share))
                 if worker.poll() is None:
                     worker.kill()
-                    killed.append(time.monotonic())
                     counts.kills += 1
             _, said = worker.communicate()
+            time.sleep(0.1)  # what was sent before the kill arrives
+            asked = watched.pictures[start:]
+            counts.for_nothing += sum(picture in done for picture in asked)
+            done = {watched.pictures[number] for number in _answers(folder)}
+            lost = len(set(asked) - done)
+            counts.in_flight += lost
+            counts.most_in_flight = max(counts.most_in_flight, lost)
             if worker.returncode == 0:
                 break
             if worker.returncode > 0:
                 counts.lines.append(said.strip())
-                if counts.kills >= kills:
-                    break
-        _read(folder, counts)
-    _judge(watched, killed, counts)
+        rows = Counter(_column(folder, "sample_id"))
+    counts.asked = len(watched.pictures)
+    counts.again = counts.asked - len(set(watched.pictures))
+    counts.rows, counts.stored = rows.total(), len(rows)
+    counts.duplicates = sum(count > 1 for count in rows.values())
     return counts
 
 
-def _read(folder: str, counts: Counts) -> None:
-    from domainclip.data.captions import caption_files, list_generations, read_rows
+def _answers(folder: str) -> list[int]:
+    """Return the numbers of the answers that are stored."""
+    return [int(text.rstrip(".").rpartition(" ")[2]) for text in _column(folder, "written")]
 
+
+def _column(folder: str, name: str) -> list[str]:
     several = list_generations(folder)
     files = [file for generation in several for file in caption_files(generation.folder)]
-    rows = Counter(
-        one
-        for batch in read_rows(files, ("sample_id", "caption"))
-        for one, caption in zip(*batch.values(), strict=True)
-        if caption
-    )
-    counts.rows, counts.stored = rows.total(), len(rows)
-    counts.duplicates = sum(count > 1 for count in rows.values())
-
-
-def _judge(watched: Watched, killed: list[float], counts: Counts) -> None:
-    """Tell questions asked again for a kill from those asked again for nothing."""
-    counts.asked = watched.total
-    for times in watched.asked.values():
-        lost = [
-            start
-            for start in times
-            if any(start <= kill <= start + watched.delay + GRACE for kill in killed)
-        ]
-        counts.in_flight += len(lost)
-        counts.twice += len(times) > 1
-        counts.unexplained += len(times) - 1 > len(lost)
+    return [value for batch in read_rows(files, (name,)) for value in batch[name]]
 
 
 def main() -> None:
@@ -162,22 +154,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     counts = run(asked.samples, asked.kills, seed=asked.seed)
-    for name in (
-        "samples",
-        "kills",
-        "asked",
-        "twice",
-        "in_flight",
-        "unexplained",
-        "rows",
-        "stored",
-    ):
-        print(f"{name.replace('_', ' '):12} {getattr(counts, name)}")
-    print(f"{'duplicates':12} {counts.duplicates}")
+    for name, value in vars(counts).items():
+        if name != "lines":
+            print(f"{name.replace('_', ' '):16} {value}")
     for line in counts.lines:
         print(line)
-    right = counts.rows == counts.stored == counts.samples and not counts.unexplained
-    sys.exit(0 if right else 1)
+    sys.exit(0 if counts.right else 1)
 
 
 if __name__ == "__main__":
