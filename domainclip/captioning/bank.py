@@ -26,7 +26,7 @@ from .examples import is_blank
 from .nouns import find_noun
 from .prompts import Form, Names, word_limit
 from .requests import Request, Written
-from .statements import FRAMES, Statement, is_fluent, join_statements, read_statement
+from .statements import FRAMES, Frame, Statement, is_fluent, join_statements, read_statement
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -272,11 +272,14 @@ class BankCaptioner:
         left = list(picked)
         while left:
             said = frozenset[tuple[str, str, bool]]().union(*(items[i].said for i in left))
-            for ways, merge in ((varied, True), ({}, True), ({}, False)):
+            plainer: tuple[tuple[dict[int, Statement], bool, Frame], ...] = (
+                (varied, True, frame), ({}, True, frame), ({}, False, frame), ({}, False, "list"),
+            )  # fmt: skip
+            for ways, merge, framed in plainer:
                 statements = [ways.get(i, items[i].ways[0]) for i in left]
                 body, text = (
                     join_statements(
-                        statements, noun=noun, name=shown, form=self.form, frame=frame,
+                        statements, noun=noun, name=shown, form=self.form, frame=framed,
                         places=self._places, merge=merge,
                     )
                     for shown in ("", name)

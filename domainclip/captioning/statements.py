@@ -56,7 +56,7 @@ def read_statement(text: str, noun: str) -> Statement | None:
         said = f"no {said[match.end() :]}"
     elif match := _HAS.match(said):
         said = said[match.end() :]
-    if not said or _DANGLING.match(said) or _DANGLING.fullmatch(said.split()[-1]):
+    if not said or _DANGLING.match(said) or _is_open(said.split()[-1]):
         return None
     verb = _VERB.search(_RELATIVE.sub("", said))
     if verb:
@@ -141,6 +141,11 @@ def join_statements(
 def list_words(items: Sequence[str]) -> str:
     """Return "a, b and c"."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def _is_open(word: str) -> bool:
+    """Return whether a phrase cannot end with a word."""
+    return word.lower() in _LINKS | {"a", "an", "the"} or bool(_DANGLING.fullmatch(word))
 
 
 def _framed(head: str, parts: Sequence[str], frame: Frame, looked: bool) -> str:
