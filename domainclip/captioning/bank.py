@@ -154,7 +154,8 @@ class BankCaptioner:
 
     def _write(self, request: Request, picture: Tensor | None, spent: float = 0.0) -> Written:
         started = time.perf_counter()
-        items = self._items(request.node, tuple(trait.text for trait in request.traits))
+        known, about = _statements(request)
+        items = self._items(request.node, known)
         if not items:
             label = " > ".join(self.tree.path(request.node))
             return self._failed(request, f"nothing is known of {label}")
@@ -176,6 +177,8 @@ class BankCaptioner:
                 request, f"every statement is longer than {self.max_words} words with its sentence"
             )
         details: dict[str, Any] = {"statements": [items[i].text for i in picked]}
+        if about:
+            details["about"] = about
         if scores is not None:
             details["scores"] = [round(scores[i], 4) for i in picked]
         seconds = spent + time.perf_counter() - started
@@ -300,3 +303,26 @@ class BankCaptioner:
         both = (self.tree.name(node, COMMON), self.tree.name(node))
         names = [name for name in both if name and not is_blank(name)]
         return names[int(rng.integers(len(names)))] if names else ""
+
+
+def _statements(request: Request) -> tuple[tuple[str, ...], str]:
+    """Return the statements to say, and the group that they are about if it is not the label.
+
+    What holds for a group need not hold for each label in it, so that a group's statements are
+    said only of labels that have none of their own.
+    """
+    inherited = {
+        trait.text: " > ".join(filter(None, record.subject))
+        for record in request.records
+        if record.inherited
+        for trait in record.traits
+    }
+    for record in request.records:
+        if not record.inherited:
+            for trait in record.traits:
+                inherited.pop(trait.text, None)
+    texts = tuple(trait.text for trait in request.traits)
+    own = tuple(text for text in texts if text not in inherited and not is_blank(text))
+    if own or not texts:
+        return own, ""
+    return texts, next((inherited[text] for text in texts if text in inherited), "")

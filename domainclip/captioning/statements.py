@@ -28,6 +28,11 @@ _RELATIVE = re.compile(r"\b(?:that|which)\b.*")
 _DANGLING = re.compile(
     r"(?:and|or|but|of|in|on|at|by|to|from|as|is|are|was|were|be|than|which|that)\b", re.IGNORECASE
 )
+_COPULA = re.compile(r"(?:the|its|their) (?P<noun>[\w-]+) (?P<verb>is|are) (?P<said>[\w ,-]+)")
+_NOT_BEFORE = _NO_ADJECTIVES | frozenset(
+    ["a", "an", "the", "absent", "present", "similar", "different", "alike", "variable", "visible"]
+)
+"""Words that a predicate may have and an adjective before its noun may not."""
 _NOUN_PHRASE = re.compile(r"(?:(?P<article>an?) )?(?P<adjectives>(?:[^\s,]+ )+)(?P<head>[^\s,]+)")
 _AN = re.compile(r"(?!uni|use|eu|one\b|u-)[aeiou]", re.IGNORECASE)
 _PER_SENTENCE = 4
@@ -58,6 +63,9 @@ def read_statement(text: str, noun: str) -> Statement | None:
         said = said[match.end() :]
     if not said or _DANGLING.match(said) or _is_open(said.split()[-1]):
         return None
+    if (match := _COPULA.fullmatch(said)) and not _NOT_BEFORE & set(match["said"].split()):
+        said = f"{match['said']} {match['noun']}"  # "the tail is brown" is a brown tail
+        said = _with_article(said) if match["verb"] == "is" else said
     verb = _VERB.search(_RELATIVE.sub("", said))
     if verb:
         return Statement(said, "clause") if verb.start() else None

@@ -19,7 +19,7 @@ from domainclip.domains.contract import CaptionStyle, TraitWords
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.registry import get_domain
 from domainclip.knowledge.lexicon import Lexicon
-from domainclip.knowledge.records import Trait
+from domainclip.knowledge.records import Record, Trait
 from domainclip.knowledge.traits import sheet_traits
 from domainclip.model.clip import DomainClip, Preprocess
 
@@ -110,7 +110,11 @@ def texts(bank, domain, statements, n=200, **rest):
         ("without any legs", "no legs", "part"),
         ("a tall lamp", "tall lamp", "look"),
         ("large round lamp", "large round lamp", "look"),
-        ("the foot is green", "the foot is green", "clause"),
+        ("the foot is green", "a green foot", "part"),
+        ("its legs are long, thin", "long, thin legs", "part"),
+        ("the foot of it is green", "the foot of it is green", "clause"),
+        ("the legs are absent", "the legs are absent", "clause"),
+        ("the foot and rim are green", "the foot and rim are green", "clause"),
         ("spots that are blue", "spots that are blue", "part"),
         ("the rim of the lamp", "the rim of the lamp", "part"),
     ],
@@ -165,10 +169,14 @@ def test_adjectives_of_one_noun_are_said_once():
 
 
 def test_clauses_stand_by_themselves():
-    assert joined("a rim", "the foot is red") == "A lamp with a rim; the foot is red."
-    assert joined("the foot is red", form="line") == "The foot is red"
-    dense = joined("a rim", "the foot is red", "legs", "spots", "no tail", "hooks", form="dense")
-    assert dense == "A lamp with a rim, legs, spots and no tail. It has hooks. The foot is red."
+    assert joined("a rim", "foot and cord are red") == "A lamp with a rim; foot and cord are red."
+    assert joined("foot and cord are red", form="line") == "Foot and cord are red"
+    dense = joined(
+        "a rim", "foot and cord are red", "legs", "spots", "no tail", "hooks", form="dense"
+    )
+    assert (
+        dense == "A lamp with a rim, legs, spots and no tail. It has hooks. Foot and cord are red."
+    )
 
 
 # drawing
@@ -224,6 +232,19 @@ def test_what_is_said_twice_is_said_once(domain):
 def test_nothing_known_is_said_and_no_caption_is_made_up(domain, blank):
     (written,) = make(domain).write([ask(domain, [blank], name="Belis")])
     assert (written.text, written.error) == ("", "nothing is known of standing > Belis")
+
+
+def test_what_a_group_is_known_for_is_said_only_of_labels_without_more(domain):
+    request = ask(domain, ["a red rim", "green legs"])
+    of_group = Record(
+        label=request.label, subject=("hanging",), source="page", text="", traits=request.traits
+    )
+    own = Trait(text="blue spots", sentence="", source="table")
+    (written,) = make(domain).write([replace(request, records=(of_group,))])
+    assert written.details["about"] == "hanging" and "red rim" in written.details["statements"][0]
+    both = replace(request, records=(of_group,), traits=(*request.traits, own))
+    (written,) = make(domain).write([both])
+    assert written.details == {"statements": ["blue spots"]}
 
 
 def test_length_and_form_are_kept(domain):
