@@ -128,6 +128,38 @@ def test_labels_without_knowledge_are_captioned_by_a_model_and_not_by_the_bank(t
     assert alone.exit_code == 1 and alone.exception.__class__ is SystemExit
 
 
+def test_a_second_model_has_what_it_denies_taken_out(tmp_path):
+    def judge(asked):
+        if "A caption of this picture" not in asked.text:
+            return describe(asked)
+        return Answer("no" if "pale" in asked.text.partition(" is ")[2] else "yes")
+
+    with serve(describe) as writer, serve(judge, models=("wise",)) as other:
+        second = ("--verifier", other.url, "--verifier-model", "wise")
+        result = served(writer, "--limit", 3, "--out", tmp_path, "--json", *second)
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["checks"]["verifier"] == 3 and told["counts"]["kept"] == 0
+    (generation,) = list_generations(tmp_path)
+    assert generation.made_of["verifier"]["model"] == "wise"
+    for captions in read_captions([tmp_path], [f"train/{i:06d}" for i in range(3)]).captions:
+        assert not any("pale" in text for text in captions)
+
+
+def test_the_report_counts_and_writes_a_page(tmp_path):
+    caption("--limit", 5, "--out", tmp_path / "c")
+    page = tmp_path / "page.html"
+    args = ["caption", "report", str(tmp_path / "c"), "--out", str(page), "--json"]
+    result = CliRunner().invoke(app, args, prog_name="domainclip")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["captions"] == 5 and told["report"] == str(page)
+    assert "<html" in page.read_text(encoding="utf-8")
+    args[2] = str(tmp_path / "nowhere")
+    missing = CliRunner().invoke(app, args, prog_name="domainclip")
+    assert missing.exit_code == 1 and "no captions in" in missing.stderr
+
+
 def test_a_folder_with_captions_of_another_domain_is_refused(tmp_path):
     assert caption("--limit", 2, "--out", tmp_path).exit_code == 0
     result = caption("--limit", 2, "--out", tmp_path, domain="medical")
