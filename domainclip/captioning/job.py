@@ -32,8 +32,8 @@ SIZE = 224
 """Side in pixels of built-in pictures as captioners see them."""
 TOWER = 77
 """Tokens that CLIP's text tower reads, where no model says otherwise."""
-SURE = 150
-"""Characters of a caption in English that fit into it whatever they are."""
+SURE = 225
+"""Characters of a caption that fit into it: three a token, where English has more than four."""
 
 
 @dataclass(frozen=True, kw_only=True)

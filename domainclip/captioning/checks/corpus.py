@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from domainclip.captioning.scoring import picture_features, text_features
 from domainclip.data.captions import VERDICTS, caption_files, find_generation, read_rows
 from domainclip.data.images import UnreadableImage
 from domainclip.data.samples import Samples
@@ -115,6 +114,8 @@ def score_captions(
 
     Pictures that cannot be read have no score.
     """
+    from domainclip.captioning.scoring import picture_features, text_features
+
     rows = {one: i for i, one in enumerate(samples.ids)}
     scores: dict[str, float] = {}
     wanted = [one for one in captions if one in rows]
