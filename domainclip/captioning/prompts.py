@@ -301,10 +301,10 @@ def _name_policy(domain: Domain, tree: LabelTree, node: int, names: str) -> str:
     facts = [f"also called {common}"] if not is_blank(common) and common != own else []
     facts += [f"in {above}"] if above else []
     known = f"{own} ({', '.join(facts)})" if facts else own
+    which = "one of these names" if len(facts) > bool(above) else "this name"
     return (
-        f"The picture is labelled {known}. Whether or not the captions above do so, work in "
-        f"{'one of these names' if len(facts) - bool(above) else 'this name'} once, as part of "
-        "the description."
+        f"The picture is labelled {known}. Work in {which} once, as part of the description, even "
+        "where example captions name nothing."
     )
 
 
