@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from domainclip.domains.contract import Domain
 from domainclip.domains.labels import LabelTree
+from domainclip.domains.lineages import COMMON_COLUMNS
 from domainclip.domains.names import clean, fold
 from domainclip.domains.readers import read_table
 from domainclip.errors import DataError, UsageError, suggest
@@ -17,7 +18,7 @@ from domainclip.errors import DataError, UsageError, suggest
 from .base import agree
 
 GUESSES: dict[str, tuple[str, ...]] = {
-    "label": ("label", "name", "label_name", "class", "class_name", "category", "formal", "common"),
+    "label": ("label", "name", "label_name", "class", "class_name", "category", "formal"),
     "text": ("text", "description", "desc", "summary", "facts", "knowledge", "caption", "body"),
     "section": ("section", "heading", "part"),
     "source": ("source", "reference", "citation", "title"),
@@ -76,9 +77,7 @@ def read_labels(path: str | Path, domain: Domain) -> Labels:
     common = [common[i] for i in rows] if common else None
     own = LabelTree.from_columns(lineages, tuple(lineages), common=common)
     nodes = list(dict.fromkeys(own.nodes_of(lineages).tolist()))
-    unknown = [
-        own.names[node] for node in nodes if len(_fitting(theirs, own.path(node))) != 1
-    ]
+    unknown = [own.names[node] for node in nodes if len(_fitting(theirs, own.path(node))) != 1]
     enriched = own.enrich(theirs)
     return Labels(enriched.tree, enriched.nodes[nodes].tolist(), unknown)
 
@@ -105,7 +104,7 @@ def _lineages(
         found["label"] = [
             a if fold(a) != fold(b) else "" for a, b in zip(names, finest, strict=True)
         ]
-    shown = next((c for c in columns if plain(c) in ("common", "commonname")), None)
+    shown = next((c for c in columns if plain(c) in map(plain, COMMON_COLUMNS)), None)
     common = list(columns[shown]) if shown and parts.get("label") != shown else None
     return found, common
 
@@ -136,9 +135,7 @@ def match_label(tree: LabelTree, lineage: Sequence[str], *, near: bool = True) -
 def _fitting(tree: LabelTree, lineage: Sequence[str]) -> list[int]:
     """Return the nodes that a name can mean and whose lineage does not contradict the one given."""
     name, above = lineage[-1], lineage[:-1]
-    fits = [
-        n for n in tree.find(name) if not above or agree((*above, tree.names[n]), tree.key(n))
-    ]
+    fits = [n for n in tree.find(name) if not above or agree((*above, tree.names[n]), tree.key(n))]
     # a formal name counts for more than another label's common name
     formal = [n for n in fits if fold(tree.names[n]) == fold(name)]
     return formal or fits
@@ -156,6 +153,8 @@ def guess_columns(
     wanted = dict.fromkeys((*domain.ranks, *tree.ranks))
     ranks = {r: take((r, *domain.columns.get(r, ()))) for r in wanted if r not in GUESSES}
     parts = {p: take((*names, *domain.columns.get(p, ()))) for p, names in GUESSES.items()}
+    if not parts["label"] and not any(ranks.values()):
+        parts["label"] = take(COMMON_COLUMNS)
     return (
         {part: column for part, column in parts.items() if column},
         {column: rank for rank, column in ranks.items() if column},

@@ -41,8 +41,8 @@ def reread(
 ) -> Reread:
     """Ask a model for the traits of each label's stored texts; can be stopped and taken up.
 
-    A label's traits are replaced when all of its records are read. One that the model has read
-    since its texts were stored is left alone.
+    A label's traits are replaced when all of its records are read. A label that the model has read
+    since its texts were stored is left alone, and so are traits that came with a record.
 
     Args:
         labels: Labels, with stored texts or without.
@@ -63,12 +63,13 @@ def reread(
     def records() -> Iterator[Record]:
         for label in labels:
             own = store.own(label)
-            if own and not again and _is_read(store, label, reader):
+            texts = dict.fromkeys(_bare(record) for record in own if not _is_told(record))
+            if texts and not again and _is_read(store, label, reader):
                 told.skipped += 1
-                own = ()
-            if own:
-                waiting[label] = own, {}
-                yield from dict.fromkeys(map(_bare, own))
+                texts = {}
+            if texts:
+                waiting[label] = own, {_bare(r): r for r in own if _is_told(r)}
+                yield from texts
             elif progress is not None:
                 progress(1)
 
@@ -91,6 +92,11 @@ def _is_read(store: KnowledgeStore, label: LabelKey, reader: str) -> bool:
     read = next((a.time for a in asked if a.provider == reader), "")
     texts = [a.time for a in asked if not a.provider.startswith(READERS)]
     return bool(read) and read >= max(texts, default="")
+
+
+def _is_told(record: Record) -> bool:
+    """Return whether a record came with traits of its own, which nothing has to find."""
+    return any(trait.source != record.source for trait in record.traits)
 
 
 def _bare(record: Record) -> Record:

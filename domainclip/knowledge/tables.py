@@ -49,6 +49,7 @@ class TableProvider:
         name: "table:" and the file's name, under which the store keeps its answers.
         nodes: The labels that the file speaks of, in the file's order.
         problems: Rows that cannot be used and why, one line each.
+        others: Number of rows about labels that the domain knows, but this tree does not have.
 
     Raises:
         UsageError: If there is no such file.
@@ -59,6 +60,8 @@ class TableProvider:
         self.path = Path(path).expanduser()
         self.name = f"table:{self.path.name}"
         self.problems: list[str] = []
+        self.others = 0
+        self._domain_tree = domain.labels()
         self._facts: dict[int, list[_Fact]] = {}
         rows = _read(self.path)
         columns = list(dict.fromkeys(name for _, row in rows for name in row))
@@ -73,6 +76,10 @@ class TableProvider:
 
     async def ask(self, tree: LabelTree, node: int) -> Answer:
         """Return the rows about a label; `tree` is the one that the file was read for."""
+        return self.answer(tree, node)
+
+    def answer(self, tree: LabelTree, node: int) -> Answer:
+        """Return the rows about a label, as `ask` does, without waiting for anything."""
         facts = self._facts.get(int(node), [])
         if not facts:
             return Answer("missing", reason=f"not in {self.path.name}")
@@ -132,10 +139,12 @@ class TableProvider:
             self._problem(place, f"nothing is said of {lineage[-1]!r}")
         else:
             found = match_label(tree, lineage, near=len(self.problems) < MEANT)
-            if isinstance(found, str):
-                self._problem(place, found)
-            else:
+            if not isinstance(found, str):
                 self._facts.setdefault(found, []).append(_Fact(text, told, cells, place))
+            elif isinstance(match_label(self._domain_tree, lineage, near=False), int):
+                self.others += 1
+            else:
+                self._problem(place, found)
 
     def _problem(self, place: str, reason: str) -> None:
         self.problems.append(f"{self.path}, {place}: {reason}")

@@ -1,0 +1,286 @@
+"""`domainclip knowledge` as a person types it."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from domainclip.cli.app import app
+from domainclip.knowledge.records import Answer, Record, Trait
+from domainclip.knowledge.store import KnowledgeStore
+
+PLANT = ("Plantae", "", "", "", "", "Morus")
+BIRD = ("Animalia", "", "", "", "", "Morus")
+
+
+def run(*args, env=None):
+    command = ["knowledge", *map(str, args)]
+    return CliRunner().invoke(app, command, prog_name="domainclip", env=env or {})
+
+
+def put(path, label, text, provider="wikipedia", status="found", **more):
+    record = Record(label=label, subject=label, source=provider, text=text, **more)
+    with KnowledgeStore(path) as store:
+        store.put(provider, label, Answer(status, (record,) if text else (), "by its title"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    path = tmp_path / "a.sqlite"
+    trait = Trait(text="a yellow wing", sentence="It has a yellow wing.", source="wikipedia")
+    put(
+        path,
+        ("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Papilionidae"),
+        "It has a yellow wing. It flies in May.",
+        title="Swallowtail butterfly",
+        section="Description",
+        revision="123",
+        licence="CC BY-SA 4.0",
+        url="https://example.org/Swallowtail",
+        traits=(trait,),
+    )
+    put(path, PLANT, "A tree.")
+    put(path, BIRD, "A bird.")
+    put(path, ("Felis catus",), "A house cat.")
+    return path
+
+
+def show(store, *args):
+    return run("show", *args, "--domain", "biology", "--store", store)
+
+
+def test_show_says_page_revision_licence_and_whose_text_it_is(store):
+    told = json.loads(show(store, "Papilio machaon", "--json").stdout)
+    assert told["label"] == "Papilio machaon" and told["common"] == "Old World swallowtail"
+    sheet, page = told["records"]
+    assert (sheet["source"], sheet["licence"], sheet["inherited"]) == ("sheet", "MIT", False)
+    assert sheet["traits"]
+    assert (page["title"], page["section"]) == ("Swallowtail butterfly", "Description")
+    assert (page["revision"], page["licence"]) == ("123", "CC BY-SA 4.0")
+    assert page["inherited"] and page["about"].endswith("Lepidoptera > Papilionidae")
+    assert page["sentences"] == ["It has a yellow wing.", "It flies in May."]
+    (trait,) = page["traits"]
+    assert (trait["trait"], trait["sentence"]) == ("a yellow wing", "It has a yellow wing.")
+
+
+def test_show_as_tables_and_as_traits_alone(store):
+    tables = show(store, "Papilionidae").stdout
+    assert "# records\nsource,title,section,revision,licence" in tables
+    assert "wikipedia,Description,It flies in May.\n" in tables
+    assert "a yellow wing,It has a yellow wing.,wikipedia," in tables
+    assert show(store, "Papilionidae", "--quiet").stdout == "a yellow wing\n"
+
+
+def test_show_on_a_terminal_is_a_page(store, monkeypatch):
+    monkeypatch.setattr("domainclip.cli.output.Output.rows", None)
+    monkeypatch.setattr("domainclip.cli.knowledge.LabelPage.write", lambda page, out: [
+        out.line(line) for line in page._page()
+    ])  # fmt: skip
+    lines = show(store, "old world swallowtail").stdout.splitlines()
+    assert lines[0] == "Papilio machaon (Old World swallowtail)"
+    assert "wikipedia: Swallowtail butterfly, Description, revision 123, CC BY-SA 4.0" in lines
+    assert any(line.startswith("  about Animalia > ") for line in lines)
+    at = lines.index("  It has a yellow wing.")
+    assert lines[at + 1 : at + 3] == ["    - a yellow wing", "  It flies in May."]
+
+
+def test_labels_of_the_store_that_the_domain_does_not_know(store):
+    result = show(store, "felis catus", "--json")
+    assert json.loads(result.stdout)["records"][0]["text" if 0 else "source"] == "wikipedia"
+    assert json.loads(result.stdout)["lineage"] == "Felis catus"
+
+
+def test_a_name_of_several_labels_lists_them_and_a_lineage_chooses(store):
+    result = show(store, "Morus")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "'Morus' stands for 2 labels: Plantae > Morus; Animalia > Morus" in result.stderr
+    assert 'domainclip knowledge show "Plantae > Morus" --domain biology' in result.stderr
+    told = json.loads(show(store, "Animalia > Morus", "--json").stdout)
+    assert told["records"][0]["sentences"] == ["A bird."]
+    result = show(store, "Fungi > Morus")
+    assert result.exit_code == 2 and "did you mean 'Plantae > Morus'?" in result.stderr
+
+
+def test_an_unknown_name_is_told_with_a_near_one(store):
+    result = show(store, "Papilio machaom")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "no label 'Papilio machaom'" in result.stderr
+    assert "did you mean 'Papilio machaon'?" in result.stderr
+
+
+def test_a_label_of_which_nothing_is_known(tmp_path):
+    result = show(tmp_path / "none.sqlite", "Lepidoptera")
+    assert result.exit_code == 0
+    assert "nothing is known of Animalia > " in result.stderr
+    assert "next: domainclip knowledge fetch --domain biology" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+    put(tmp_path / "a.sqlite", ("Animalia", "Arthropoda", "Insecta", "Lepidoptera"), "",
+        status="refused")  # fmt: skip
+    told = show(tmp_path / "a.sqlite", "Lepidoptera", "--json")
+    (asked,) = json.loads(told.stdout)["asked"]
+    assert (asked["provider"], asked["status"]) == ("wikipedia", "refused")
+
+
+def test_a_damaged_store_is_set_aside_and_said(tmp_path):
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"junk" * 100)
+    result = show(path, "Papilio machaon", "--json")
+    assert result.exit_code == 0 and "set aside as" in result.stderr
+    assert [r["source"] for r in json.loads(result.stdout)["records"]] == ["sheet"]
+    assert (tmp_path / "a.sqlite.bad").read_bytes() == b"junk" * 100
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ((), "no contact is given"),
+        (("--contact", "me"), "--contact me is no address"),
+        (("--labels", "a.txt", "--data", "builtin", "--contact", "a@b.org"), "--labels and --data"),
+        (("--contact", "a@b.org", "--extractor", "model"), "go together"),
+        (("--contact", "a@b.org", "--model", "x"), "go together"),
+        (("--from", "nowhere.csv"), "no file nowhere.csv"),
+        (("--from", "nowhere.csv", "--labels", "none.txt"), "no file none.txt"),
+        (("--from", "labels.csv", "--store", "labels.csv"), "no store of knowledge"),
+    ],
+)
+def test_wrong_use_is_told_before_anything_is_asked(tmp_path, monkeypatch, args, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DOMAINCLIP_CONTACT", raising=False)
+    (tmp_path / "labels.csv").write_text("name,text\nPapilio machaon,x\n")
+    result = run("fetch", "--domain", "biology", *args)
+    assert result.exit_code == 2, result.output
+    assert (words in result.stderr and "hint:" in result.stderr) or "no file" in words
+    assert [p.name for p in tmp_path.iterdir()] == ["labels.csv"]
+
+
+def test_help_imports_nothing_heavy(run_python):
+    code = (
+        "import sys; sys.argv = ['domainclip', 'knowledge', 'fetch', '--help']\n"
+        "from domainclip.cli.app import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'torch', 'sqlite3', 'httpx', 'openai'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def fetch(folder, *args, domain="biology"):
+    return run("fetch", "--domain", domain, "--store", folder / "a.sqlite", *args)
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_of_ones_own_is_kept_and_shown(tmp_path):
+    facts = write(
+        tmp_path / "facts.csv",
+        "name,text,licence\n"
+        "Papilio machaon,It has a row of blue spots. It flies in May.,CC0\n"
+        "Danaus,The wings are orange.,CC0\n",
+    )
+    labels = write(tmp_path / "labels.txt", "Papilio machaon\nDanaus plexippus\nVanessa atalanta\n")
+    result = fetch(tmp_path, "--from", facts, "--labels", labels, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    (row,) = told["rows"]
+    assert row == {
+        "source": "table:facts.csv", "found": 1, "from an ancestor": 1, "missing": 1,
+        "refused": 0, "failed": 0, "known before": 0,
+    }  # fmt: skip
+    assert "next: domainclip knowledge show 'Papilio machaon' --domain biology" in result.stderr
+    assert "next: domainclip caption --domain biology" in result.stderr
+    page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
+    (own,) = (r for r in page["records"] if r["source"] == "table")
+    assert (own["licence"], own["title"], own["inherited"]) == ("CC0", "facts.csv", False)
+    assert [t["trait"] for t in own["traits"]] == ["a row of blue spots"]
+    page = json.loads(show(tmp_path / "a.sqlite", "Danaus plexippus", "--json").stdout)
+    (own,) = (r for r in page["records"] if r["source"] == "table")
+    assert own["inherited"] and own["about"].endswith(" > Danaus")
+
+
+def test_rows_of_unknown_labels_are_each_told_and_the_rest_is_used(tmp_path):
+    facts = write(
+        tmp_path / "facts.csv",
+        "name,text\nPapilio machaom,A.\nPapilio machaon,Yellow wings.\nNobody atall,B.\n",
+    )
+    result = fetch(tmp_path, "--from", facts)
+    assert result.exit_code == 1
+    assert "row 2: no label 'Papilio machaom'; did you mean 'Papilio machaon'?" in result.stderr
+    assert "row 4: no label 'Nobody atall'" in result.stderr
+    assert "error: 2 rows could not be used; the rest is kept" in result.stderr
+    assert "next:" not in result.stderr
+    assert ",1,0," in result.stdout
+    page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
+    assert page["records"][-1]["sentences"] == ["Yellow wings."]
+
+
+def test_a_changed_file_is_read_anew_and_what_it_no_longer_says_goes(tmp_path):
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,Old.\nDanaus plexippus,D.\n")
+    assert fetch(tmp_path, "--from", facts).exit_code == 0
+    write(facts, "name,text\nPapilio machaon,New.\n")
+    assert fetch(tmp_path, "--from", facts).exit_code == 0
+    with KnowledgeStore(tmp_path / "a.sqlite", readonly=True) as store:
+        texts = [r.text for label in store.labels() for r in store.own(label)]
+    assert texts == ["New."]
+
+
+def test_rows_about_labels_that_were_not_asked_for_are_no_error(tmp_path):
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,A.\nDanaus plexippus,B.\n")
+    labels = write(tmp_path / "labels.csv", "species\nPapilio machaon\n")
+    result = fetch(tmp_path, "--from", facts, "--labels", labels)
+    assert result.exit_code == 0, result.output
+    assert "1 row about labels that are not asked for" in result.stderr
+
+
+def test_labels_that_the_domain_does_not_know_are_told_and_asked_about(tmp_path):
+    labels = write(tmp_path / "labels.csv", "genus,species\nFelis,Felis catus\n,Papilio machaon\n")
+    facts = write(tmp_path / "facts.json", '{"Felis catus": "It has grey fur."}')
+    result = fetch(tmp_path, "--from", facts, "--labels", labels)
+    assert result.exit_code == 0, result.output
+    assert "1 label unknown to the domain biology" in result.stderr
+    assert "Felis catus" in result.stderr and "\ntable:facts.json,1,0,1," in result.stdout
+    told = json.loads(show(tmp_path / "a.sqlite", "Felis catus", "--json").stdout)
+    assert told["lineage"] == "Felis > Felis catus" and told["records"]
+
+
+def test_the_labels_of_the_builtin_pictures_and_a_limit(tmp_path):
+    facts = write(tmp_path / "facts.csv", "name,text\nband neutrophil,A.\n")
+    result = fetch(tmp_path, "--from", facts, "--data", "builtin", "--json", domain="medical")
+    row = json.loads(result.stdout)["rows"][0]
+    assert (row["found"], row["missing"]) == (1, 19)
+    result = fetch(tmp_path, "--from", facts, "--limit", 3, "--json", domain="medical")
+    row = json.loads(result.stdout)["rows"][0]
+    assert sum(value for value in row.values() if isinstance(value, int)) == 3
+
+
+def test_the_labels_of_a_folder_of_pictures(tmp_path):
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for name in ("Papilio machaon", "Danaus plexippus"):
+            place = tmp_path / "photos" / split / name
+            place.mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(place / "a.png")
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,Yellow wings.\n")
+    result = fetch(tmp_path, "--from", facts, "--data", tmp_path / "photos", "--json")
+    assert result.exit_code == 0, result.output
+    row = json.loads(result.stdout)["rows"][0]
+    assert (row["found"], row["missing"]) == (1, 1)
+
+
+def test_quiet_prints_the_store_alone(tmp_path):
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,Yellow wings.\n")
+    result = fetch(tmp_path, "--from", facts, "--quiet")
+    assert (result.stdout, result.stderr) == (f"{tmp_path / 'a.sqlite'}\n", "")
+
+
+def test_a_damaged_store_is_set_aside_and_fetching_goes_on(tmp_path):
+    (tmp_path / "a.sqlite").write_bytes(b"junk" * 100)
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,Yellow wings.\n")
+    result = fetch(tmp_path, "--from", facts)
+    assert result.exit_code == 0 and "set aside as" in result.stderr
+    assert (tmp_path / "a.sqlite.bad").read_bytes() == b"junk" * 100
