@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from domainclip.captioning import scoring
 from domainclip.captioning.checks import corpus
 from domainclip.captioning.checks.context import Verdict
 from domainclip.captioning.store import CaptionStore
@@ -69,8 +70,8 @@ def test_a_generation_is_checked_and_its_verdicts_lie_beside_it(tmp_path, monkey
         angles = torch.linspace(0, 1, len(said))
         return torch.stack([angles.cos(), angles.sin()], 1)
 
-    monkeypatch.setattr(corpus, "picture_features", pictures)
-    monkeypatch.setattr(corpus, "text_features", texts)
+    monkeypatch.setattr(scoring, "picture_features", pictures)
+    monkeypatch.setattr(scoring, "text_features", texts)
     found = corpus.check_corpus(tmp_path, samples=samples, model=Model(), quantile=0.2)
     table = pq.read_table(folder / "verdicts.parquet")
     assert (
