@@ -1,10 +1,33 @@
-"""Where a label's page is read, and what vouches for it."""
+"""Where a taxon's page is read, and how its place in the tree is told from its taxobox."""
 
 from __future__ import annotations
 
 from domainclip.domains.contract import WikiRules
 
 WIKI = WikiRules(
-    sections=("description", "appearance", "identification", "characteristics", "morphology"),
-    context=("species", "genus", "family"),
+    sections=(
+        "description",
+        "appearance",
+        "morphology",
+        "identification",
+        "characteristics",
+        "field marks",
+        "plumage",
+        "anatomy",
+    ),
+    boxes={
+        "kingdom": ("regnum",),
+        "phylum": ("division", "divisio"),
+        "class": ("classis",),
+        "order": ("ordo",),
+        "family": ("familia",),
+        "genus": (),
+        "species": ("binomial name",),
+    },
+    endings={
+        "phylum": ("ophyta", "ophytes", "phyta", "mycota"),
+        "class": ("opsida", "mycetes", "phyceae", "atae"),
+        "order": ("iformes", "ales", "oidea"),
+        "family": ("idae", "aceae", "inae"),
+    },
 )

@@ -1,10 +1,28 @@
-"""Where a label's page is read, and what vouches for it."""
+"""Where the page of a land cover or scene is read, and what vouches for it."""
 
 from __future__ import annotations
 
 from domainclip.domains.contract import WikiRules
 
 WIKI = WikiRules(
-    sections=("appearance", "description", "characteristics", "layout", "features"),
-    context=("land", "road", "building", "water"),
+    sections=("appearance", "description", "characteristics", "layout", "features", "design"),
+    context=(
+        "land use",
+        "land",
+        "agriculture",
+        "infrastructure",
+        "building",
+        "buildings",
+        "body of water",
+        "landform",
+        "vegetation",
+        "ecosystem",
+        "biome",
+        "transport",
+        "facility",
+        "venue",
+        "area",
+        "plantation",
+        "settlement",
+    ),
 )

@@ -1,0 +1,234 @@
+"""Whether a page is about a label: its name, then its place in the tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from domainclip.domains.contract import WikiRules
+from domainclip.domains.labels import LabelTree
+from domainclip.domains.names import fold
+
+from .sentences import split_sentences
+from .site import Page
+
+_NO_TITLE = re.compile(r"[|#<>\[\]{}\n]")
+_BRACKET = re.compile(r"\s*\([^()]*\)$")
+_ASIDE = re.compile(r"\([^()]*\)")
+_NAMED = ("binomial name", "species", "scientific name", "trinomial name")
+"""Rows of a box that say the name of what the page is about."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a page is to a label."""
+
+    kind: Literal["same", "ancestor", "other"]
+    node: int
+    """The node that the page is about; the label's own for `other`."""
+    reason: str
+
+
+def titles(tree: LabelTree, node: int) -> tuple[str, ...]:
+    """Return the titles to try for a label: formal name, synonyms, common name."""
+    names = (tree.names[node], *tree.synonyms(node), tree.name(node, "common") or "")
+    kept = (name for name in names if name and not _NO_TITLE.search(name))
+    return tuple(dict.fromkeys(kept))
+
+
+def is_named(tree: LabelTree, node: int, title: str) -> bool:
+    """Return whether a title is a name of a label, what stands in brackets after it left out."""
+    own = {fold(name) for name in tree.all_names(node)}
+    bare = fold(_BRACKET.sub("", title))
+    return bare in own or any(_plurals(bare) & _plurals(name) for name in own)
+
+
+def judge(
+    tree: LabelTree, node: int, page: Page, box: Mapping[str, str], rules: WikiRules
+) -> Judgement:
+    """Judge what a page is to a label.
+
+    The page must bear a name of the label: in its title, in the title that was redirected to it,
+    in its box, or in its first sentence. Then its place is compared: the ranks that both its
+    box and the label's lineage have; without a box the first sentence and the categories have to
+    name an ancestor, or a word of `rules.context`.
+
+    Args:
+        tree: The label tree.
+        node: The label.
+        page: The page.
+        box: Its information box, see `Site.box`; empty where it has none.
+        rules: The domain's rules.
+    """
+    opening = _opening(page)
+    ranks = _ranks_of(box, rules)
+    named = (
+        is_named(tree, node, page.title)
+        or (page.redirected and is_named(tree, node, page.asked))
+        or _names_itself(tree, node, box)
+        or any(_says(opening, name) for name in _distinct(tree, node))
+    )
+    if not named:
+        return Judgement("other", node, f"{page.title!r} does not bear its name")
+    wider = _wider(tree, node, page, ranks)
+    if ranks:
+        return _judge_box(tree, node, page, box, ranks, rules, wider)
+    if wider is not None:
+        vouched = _vouched(tree, wider, page, opening, rules)
+        if vouched:
+            return Judgement("ancestor", wider, f"{page.title!r} is about {tree.names[wider]}")
+        return Judgement("other", node, f"{page.title!r} is about something wider")
+    vouched = _vouched(tree, node, page, opening, rules)
+    if not vouched:
+        return Judgement("other", node, f"nothing in {page.title!r} places it in the lineage")
+    return Judgement("same", node, f"{_how(page)}; {vouched}")
+
+
+def _judge_box(
+    tree: LabelTree,
+    node: int,
+    page: Page,
+    box: Mapping[str, str],
+    ranks: Mapping[str, str],
+    rules: WikiRules,
+    wider: int | None,
+) -> Judgement:
+    """Compare ranks: they must agree, but for one that has been moved or renamed."""
+    lineage = {int(tree.rank[n]): int(n) for n in tree.ancestors[node] if n >= 0}
+    own = int(tree.rank[node])
+    agreed: list[str] = []
+    broken: list[str] = []
+    for index, rank in enumerate(tree.ranks):
+        if rank in ranks and index in lineage and index != own:
+            names = tree.all_names(lineage[index])
+            same = any(_is_same(ranks[rank], name, rules.endings.get(rank, ())) for name in names)
+            (agreed if same else broken).append(rank)
+    if not agreed and (broken or wider is None):
+        vouched = "" if broken else _vouched(tree, node, page, _opening(page), rules)
+        if vouched:
+            return Judgement("same", node, f"{_how(page)}; {vouched}")
+        said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken) or "no rank in common"
+        return Judgement("other", node, f"{page.title!r} is another one: {said}")
+    shared = [rank for rank in tree.ranks if rank in agreed or rank in broken]
+    if broken and (shared[0] in broken or len(broken) >= len(agreed)):
+        said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken)
+        return Judgement("other", node, f"{page.title!r} is another one: {said}")
+    if wider is not None:
+        return Judgement("ancestor", wider, f"{page.title!r} is about {tree.names[wider]}")
+    if _is_another(tree, node, page, box):
+        return Judgement("other", node, f"{page.title!r} is about another label beside it")
+    return Judgement("same", node, f"{_how(page)}; box agrees on {', '.join(agreed)}")
+
+
+def _ranks_of(box: Mapping[str, str], rules: WikiRules) -> dict[str, str]:
+    """Return rank -> name for the rows of a box that the domain knows."""
+    found: dict[str, str] = {}
+    for rank, headings in rules.boxes.items():
+        for heading in (rank, *headings):
+            value = _ASIDE.sub("", box.get(heading, "")).split(";")[0].strip()
+            if value:
+                found.setdefault(rank, value)
+    return found
+
+
+def _wider(tree: LabelTree, node: int, page: Page, ranks: Mapping[str, str]) -> int | None:
+    """Return the ancestor that a page is about rather than the label, if it is."""
+    line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
+    for ancestor in line:
+        if is_named(tree, ancestor, page.title) and not is_named(tree, node, page.title):
+            return ancestor
+    if ranks:
+        finest = max(tree.ranks.index(rank) for rank in ranks if rank in tree.ranks)
+        if finest < int(tree.rank[node]):
+            return next((n for n in line if int(tree.rank[n]) == finest), None)
+        return None
+    if page.fragment and line and not is_named(tree, node, page.title):
+        return line[0]
+    return None
+
+
+def _is_another(tree: LabelTree, node: int, page: Page, box: Mapping[str, str]) -> bool:
+    """Return whether a box names something else of the label's own rank: a sister."""
+    said = [box[row] for row in (tree.ranks[int(tree.rank[node])], *_NAMED) if box.get(row)]
+    if not said or _names_itself(tree, node, box):
+        return False
+    # an accepted name beside the one asked for: then the site itself says that they are one
+    return not (is_named(tree, node, page.title) or page.redirected)
+
+
+def _names_itself(tree: LabelTree, node: int, box: Mapping[str, str]) -> bool:
+    """Return whether a box gives a name of the label as its own or as a synonym."""
+    rank = tree.ranks[int(tree.rank[node])]
+    own = [box[row] for row in (rank, *_NAMED) if box.get(row)]
+    synonyms = [part for row, text in box.items() if "synonym" in row for part in text.split(";")]
+    for name in _distinct(tree, node):
+        if any(_says(text, name) for text in (*own, *synonyms)):
+            return True
+        first, _, rest = name.partition(" ")
+        if rest and any(_says(text, f"{first[:1]}. {rest}") for text in own):
+            return fold(box.get("genus", first)) == fold(first)
+    return False
+
+
+def _distinct(tree: LabelTree, node: int) -> tuple[str, ...]:
+    """Return the names by which a text can be told to mean the label: not single common words."""
+    names = (tree.names[node], *tree.synonyms(node))
+    return tuple(name for name in names if " " in name or name[:1].isupper())
+
+
+def _vouched(tree: LabelTree, node: int, page: Page, opening: str, rules: WikiRules) -> str:
+    """Return what places a page in the lineage, or "": an ancestor's name or a context word."""
+    categories = " | ".join(page.categories)
+    line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
+    for ancestor in line:
+        for name in tree.all_names(ancestor):
+            if fold(name) in {fold(own) for own in tree.all_names(node)}:
+                continue
+            for where, text in (("first sentence", opening), ("categories", categories)):
+                if _says(text, name):
+                    return f"{where} names {name}"
+    for word in rules.context:
+        for where, text in (("first sentence", opening), ("categories", categories)):
+            if _says(text, word):
+                return f"{where} says {word!r}"
+    return ""
+
+
+def _opening(page: Page) -> str:
+    """Return the first sentence of a page, which says what it is about."""
+    sentences = split_sentences(" ".join(page.lead.split()))
+    return sentences[0] if sentences else ""
+
+
+def _says(text: str, name: str) -> bool:
+    """Return whether a text has a name as words of its own, in the singular or the plural."""
+    words = r"[\s_-]+".join(map(re.escape, name.split()))
+    ending = "" if name.endswith("s") else "(?:s|es)?"
+    return bool(words) and re.search(rf"(?<!\w){words}{ending}(?!\w)", text, re.I) is not None
+
+
+def _is_same(said: str, name: str, endings: Iterable[str]) -> bool:
+    one, other = fold(said), fold(name)
+    return one == other or _stem(one, endings) == _stem(other, endings)
+
+
+def _stem(name: str, endings: Iterable[str]) -> str:
+    cut = next((e for e in sorted(endings, key=len, reverse=True) if name.endswith(e)), "")
+    return name[: len(name) - len(cut)] if cut and len(name) - len(cut) >= 3 else name
+
+
+def _plurals(name: str) -> set[str]:
+    forms = {name}
+    if name.endswith("ies"):
+        forms.add(name[:-3] + "y")
+    if name.endswith("es"):
+        forms.add(name[:-2])
+    if name.endswith("s"):
+        forms.add(name[:-1])
+    return forms
+
+
+def _how(page: Page) -> str:
+    return f"redirect from {page.asked!r}" if page.redirected else f"title {page.title!r}"

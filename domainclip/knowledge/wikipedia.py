@@ -1,0 +1,162 @@
+"""Facts from Wikipedia, or another MediaWiki: the right page of a label, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from domainclip.domains.contract import WikiRules
+from domainclip.domains.labels import LabelTree
+
+from .matching import Judgement, is_named, judge, titles
+from .records import Answer, Record
+from .sections import pick_sections
+from .site import Page, Site
+
+SEARCHED, LINKED = 5, 8
+"""Hits of a search, and links of a list of meanings, that are looked at."""
+KEPT = 512
+"""Pages that stay in memory, for the next label that asks for them."""
+
+
+class WikipediaProvider:
+    """Finds the page of a label and makes sure that it is the label's.
+
+    Pages are tried by formal name, synonyms, common name, and then by search; a page that only
+    lists meanings is followed. Each is judged against the lineage, see `matching.judge`. A page
+    about an ancestor, to which a name of the label is redirected, is kept as the ancestor's.
+
+    Args:
+        rules: The domain's rules.
+        contact: Whom the site's operators can write to, sent with each request.
+        site: Another site than the public one: its host, or its `api.php`.
+        rate: Requests a second at most.
+
+    Attributes:
+        name: "wikipedia".
+
+    Raises:
+        UsageError: If there is no contact, or the address is none.
+    """
+
+    name = "wikipedia"
+
+    def __init__(
+        self, rules: WikiRules, *, contact: str, site: str | None = None, rate: float = 5.0
+    ) -> None:
+        self.rules = rules
+        self._address: dict[str, Any] = {
+            "contact": contact,
+            "language": rules.language,
+            "address": site or "",
+            "rate": rate,
+        }
+        self._site: Site | None = Site(**self._address)
+        self._licence: str | None = None
+        self._pages: OrderedDict[str, asyncio.Future[Page | None]] = OrderedDict()
+
+    async def ask(self, tree: LabelTree, node: int) -> Answer:
+        """Return the texts of the label's page.
+
+        Raises:
+            SiteLost: If the site does not answer.
+        """
+        wider: tuple[Page, Judgement] | None = None
+        refused = ""
+        async for page in self._candidates(tree, node):
+            box = await self.site.box(page.title) if self.rules.boxes else {}
+            found = judge(tree, node, page, box, self.rules)
+            if found.kind == "same":
+                return await self._answer(tree, node, page, found)
+            if found.kind == "ancestor":
+                wider = wider or (page, found)
+            elif is_named(tree, node, page.title) or page.redirected:
+                refused = refused or found.reason
+        if wider is not None:
+            return await self._answer(tree, node, *wider)
+        if refused:
+            return Answer("refused", reason=refused)
+        return Answer("missing", reason="no page of that name")
+
+    @property
+    def site(self) -> Site:
+        """The connection, opened anew after `close`."""
+        if self._site is None:
+            self._site = Site(**self._address)
+        return self._site
+
+    async def close(self) -> None:
+        """Close the connections; the provider can be used again."""
+        if self._site is not None:
+            await self._site.aclose()
+        self._site = None
+        self._pages.clear()
+
+    async def _candidates(self, tree: LabelTree, node: int) -> AsyncIterator[Page]:
+        """Yield pages that may be the label's, the likeliest first, each once."""
+        seen: set[str] = set()
+        for title in titles(tree, node):
+            page = await self._read(title)
+            if page is None or page.title in seen:
+                continue
+            seen.add(page.title)
+            if not page.ambiguous:
+                yield page
+                continue
+            for link in _likely(await self.site.links(page.title), title):
+                meant = await self._read(link)
+                if meant is not None and not meant.ambiguous and meant.title not in seen:
+                    seen.add(meant.title)
+                    yield meant
+        for title in await self.site.find(tree.names[node], SEARCHED):
+            page = None if title in seen else await self._read(title)
+            if page is not None and not page.ambiguous and page.title not in seen:
+                seen.add(page.title)
+                yield page
+
+    async def _read(self, title: str) -> Page | None:
+        """Read a page once, however many labels ask for it at a time."""
+        if title not in self._pages:
+            self._pages[title] = asyncio.ensure_future(self.site.read(title))
+            while len(self._pages) > KEPT:
+                self._pages.popitem(last=False)
+        future = self._pages[title]
+        try:
+            return await asyncio.shield(future)
+        except Exception:
+            self._pages.pop(title, None)
+            raise
+
+    async def _answer(self, tree: LabelTree, node: int, page: Page, found: Judgement) -> Answer:
+        if self._licence is None:
+            self._licence = await self.site.licence()
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        records = tuple(
+            Record(
+                label=tree.key(node),
+                subject=tree.key(found.node),
+                source=self.name,
+                text=text,
+                title=page.title,
+                section=heading,
+                url=page.url,
+                revision=page.revision,
+                licence=self._licence,
+                fetched=now,
+            )
+            for heading, text in pick_sections(page, self.rules.sections)
+        )
+        if not records:
+            return Answer("missing", reason=f"{page.title!r} has no text")
+        return Answer("found", records, found.reason)
+
+
+def _likely(links: tuple[str, ...], title: str) -> list[str]:
+    """Return the links of a list of meanings that bear its title, those with a bracket first."""
+    words = title.casefold()
+    same = [link for link in links if words in link.casefold()]
+    other = [link for link in links if link not in same]
+    return [*same, *other][:LINKED]
