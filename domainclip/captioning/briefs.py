@@ -13,7 +13,7 @@ from PIL import Image
 from domainclip.data.samples import Samples
 from domainclip.domains.contract import CaptionStyle, Sample
 from domainclip.errors import UsageError, suggest
-from domainclip.knowledge.base import KnowledgeBase
+from domainclip.knowledge.lookup import KnowledgeBase
 from domainclip.knowledge.records import Record, Trait
 from domainclip.knowledge.samples import column_records, tag_records
 

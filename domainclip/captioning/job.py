@@ -23,7 +23,7 @@ from .store import CaptionStore, parse_shard
 
 if TYPE_CHECKING:
     from domainclip.endpoints.chat import Endpoints
-    from domainclip.knowledge.base import KnowledgeBase
+    from domainclip.knowledge.lookup import KnowledgeBase
     from domainclip.model.clip import DomainClip
 
     from .verify import Verifier
@@ -114,7 +114,7 @@ class Job:
     @cached_property
     def knowledge(self) -> KnowledgeBase:
         """What is known of the labels."""
-        from domainclip.knowledge.base import open_knowledge
+        from domainclip.knowledge.lookup import open_knowledge
 
         path = Path(self.asked.facts).expanduser() if self.asked.facts else None
         if path is not None and not path.is_file():

@@ -40,7 +40,7 @@ class Gathering:
         *,
         shown: bool,
     ) -> None:
-        from domainclip.knowledge.base import KnowledgeBase
+        from domainclip.knowledge.lookup import KnowledgeBase
 
         self.field, self.tree, self.nodes, self.store = field, tree, list(nodes), store
         self.lexicon = KnowledgeBase(field, tree, store).lexicon
@@ -117,7 +117,7 @@ class Gathering:
 
     def _count(self, source: str, before: set[LabelKey], unasked: str) -> None:
         """Add a row: each label under one heading, `unasked` where no answer is stored."""
-        from domainclip.knowledge.base import KnowledgeBase
+        from domainclip.knowledge.lookup import KnowledgeBase
 
         base = KnowledgeBase(self.field, self.tree, self.store)
         told = {s: set(self.store.labels(source, s)) for s in ("found", "missing", "refused")}

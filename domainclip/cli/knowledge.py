@@ -104,7 +104,7 @@ def fetch(
     _check_use(labels, data, sources, contact, field, extractor, endpoints, model)
     tree, nodes = _labels_to_ask(field, labels, data)
     nodes = nodes[:limit] if limit else nodes
-    from domainclip.knowledge.base import store_path
+    from domainclip.knowledge.lookup import store_path
     from domainclip.knowledge.store import KnowledgeStore
     from domainclip.knowledge.tables import TableProvider
 
@@ -281,7 +281,7 @@ def show(name: str, domain: str, store: str | None, out: Output) -> None:
     NAME is a name in any vocabulary, or a lineage such as "Animalia > Morus" where labels share it.
     """
     field = get_domain(domain)
-    from domainclip.knowledge.base import KnowledgeBase, store_path
+    from domainclip.knowledge.lookup import KnowledgeBase, store_path
     from domainclip.knowledge.store import KnowledgeStore
 
     with KnowledgeStore(store or store_path(field), readonly=True) as kept:
@@ -304,7 +304,7 @@ def _find_label(name: str, field: Domain, store: KnowledgeStore) -> tuple[LabelK
         UsageError: If there is none, or several.
     """
     from domainclip.domains.labels import LabelTree
-    from domainclip.knowledge.base import agree
+    from domainclip.knowledge.lookup import agree
 
     tree = field.labels()
     lineage = tuple(part.strip() for part in name.split(">") if part.strip()) or (name,)

@@ -10,7 +10,7 @@ from .output import Output
 
 if TYPE_CHECKING:
     from domainclip.domains.contract import LabelKey
-    from domainclip.knowledge.base import KnowledgeBase
+    from domainclip.knowledge.lookup import KnowledgeBase
     from domainclip.knowledge.records import Record, Trait
 
 LINE = 96

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from domainclip.domains.contract import LabelKey
 from domainclip.domains.labels import LabelTree
@@ -63,8 +65,19 @@ def fetch(
         KeyboardInterrupt: After Ctrl-C; what was answered is kept.
     """
     work = _Work(provider, tree, store, refresh, extract)
-    asyncio.run(work.run([int(node) for node in nodes], max(1, concurrency), progress))
+    _run(work.run([int(node) for node in nodes], max(1, concurrency), progress))
     return work.fetched
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, in a thread of its own where a loop runs already, as in notebooks."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(work)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 class _Work:

@@ -15,7 +15,7 @@ from domainclip.domains.names import clean, fold
 from domainclip.domains.readers import read_table
 from domainclip.errors import DataError, UsageError, suggest
 
-from .base import agree
+from .lookup import agree
 
 GUESSES: dict[str, tuple[str, ...]] = {
     "label": ("label", "name", "label_name", "class", "class_name", "category", "formal"),

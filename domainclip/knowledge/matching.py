@@ -17,8 +17,6 @@ from .site import Page
 _NO_TITLE = re.compile(r"[|#<>\[\]{}\n]")
 _BRACKET = re.compile(r"\s*\([^()]*\)$")
 _ASIDE = re.compile(r"\([^()]*\)")
-_NAMED = ("binomial name", "species", "scientific name", "trinomial name")
-"""Rows of a box that say the name of what the page is about."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def judge(
     named = (
         is_named(tree, node, page.title)
         or (page.redirected and is_named(tree, node, page.asked))
-        or _names_itself(tree, node, box)
+        or _names_itself(tree, node, box, rules)
         or any(_says(opening, name) for name in _distinct(tree, node))
     )
     if not named:
@@ -117,7 +115,7 @@ def _judge_box(
         return Judgement("other", node, f"{page.title!r} is another one: {said}")
     if wider is not None:
         return Judgement("ancestor", wider, f"{page.title!r} is about {tree.names[wider]}")
-    if _is_another(tree, node, page, box):
+    if _is_another(tree, node, page, box, rules):
         return Judgement("other", node, f"{page.title!r} is about another label beside it")
     return Judgement("same", node, f"{_how(page)}; box agrees on {', '.join(agreed)}")
 
@@ -149,26 +147,33 @@ def _wider(tree: LabelTree, node: int, page: Page, ranks: Mapping[str, str]) -> 
     return None
 
 
-def _is_another(tree: LabelTree, node: int, page: Page, box: Mapping[str, str]) -> bool:
+def _is_another(
+    tree: LabelTree, node: int, page: Page, box: Mapping[str, str], rules: WikiRules
+) -> bool:
     """Return whether a box names something else of the label's own rank: a sister."""
-    said = [box[row] for row in (tree.ranks[int(tree.rank[node])], *_NAMED) if box.get(row)]
-    if not said or _names_itself(tree, node, box):
+    if not _own_rows(tree, node, box, rules) or _names_itself(tree, node, box, rules):
         return False
     # an accepted name beside the one asked for: then the site itself says that they are one
     return not (is_named(tree, node, page.title) or page.redirected)
 
 
-def _names_itself(tree: LabelTree, node: int, box: Mapping[str, str]) -> bool:
-    """Return whether a box gives a name of the label as its own or as a synonym."""
+def _own_rows(tree: LabelTree, node: int, box: Mapping[str, str], rules: WikiRules) -> list[str]:
+    """Return what a box says at the rank of the label."""
     rank = tree.ranks[int(tree.rank[node])]
-    own = [box[row] for row in (rank, *_NAMED) if box.get(row)]
+    return [box[row] for row in (rank, *rules.boxes.get(rank, ())) if box.get(row)]
+
+
+def _names_itself(tree: LabelTree, node: int, box: Mapping[str, str], rules: WikiRules) -> bool:
+    """Return whether a box gives a name of the label as its own or as a synonym."""
+    own = _own_rows(tree, node, box, rules)
+    above = tree.ranks[int(tree.rank[tree.parent[node]])] if tree.parent[node] >= 0 else ""
     synonyms = [part for row, text in box.items() if "synonym" in row for part in text.split(";")]
     for name in _distinct(tree, node):
         if any(_says(text, name) for text in (*own, *synonyms)):
             return True
         first, _, rest = name.partition(" ")
         if rest and any(_says(text, f"{first[:1]}. {rest}") for text in own):
-            return fold(box.get("genus", first)) == fold(first)
+            return fold(box.get(above, first)) == fold(first)
     return False
 
 

@@ -22,7 +22,7 @@ from .names import NAME, check_names
 from .text import check_empty, check_language, check_length, check_loop, check_refusal
 
 if TYPE_CHECKING:
-    from domainclip.knowledge.base import KnowledgeBase
+    from domainclip.knowledge.lookup import KnowledgeBase
 
 __all__ = [
     "CHECKS",

@@ -6,7 +6,7 @@ import pytest
 
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.registry import get_domain
-from domainclip.knowledge.base import open_knowledge, store_path
+from domainclip.knowledge.lookup import open_knowledge, store_path
 from domainclip.knowledge.records import Answer, Record, Trait
 from domainclip.knowledge.store import KnowledgeStore
 
