@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import output
+from .label_page import say_lineage
 
 if TYPE_CHECKING:
     from domainclip.domains.contract import Domain, LabelKey
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from domainclip.knowledge.store import KnowledgeStore
     from domainclip.knowledge.tables import TableProvider
 
-COLUMNS = ("source", "found", "from an ancestor", "missing", "refused", "failed", "known before")
+COLUMNS = (
+    *("source", "found", "from an ancestor", "missing", "refused"),
+    *("failed", "not asked", "known before"),
+)
 LISTED = 20
 """Labels of one kind that are named; the rest are counted."""
 
@@ -58,7 +62,7 @@ class Gathering:
                 answer = table.answer(self.tree, node)
                 records = tuple(r if r.traits else self._with_traits(r) for r in answer.records)
                 self.store.put(table.name, label, replace(answer, records=records))
-        self._count(table.name, set(), unasked="missing")
+        self._count(table.name, set(), set(), unasked="missing")
 
     def ask(self, provider: Provider, *, concurrency: int, refresh: bool) -> None:
         """Ask one provider about the labels, and about ancestors where it knows nothing of one."""
@@ -72,10 +76,14 @@ class Gathering:
                 self.nodes,
                 self.store,
                 concurrency=concurrency,
+                refresh=refresh,
                 progress=step,
                 extract=self._extract,
             )
-        self._count(provider.name, before, unasked="failed")
+        failed = dict(fetched.failed)
+        self.failed += [f"{say_lineage(label)}: {reason}" for label, reason in failed.items()]
+        self.stopped = fetched.stopped
+        self._count(provider.name, before, set(failed), unasked="not asked")
 
     def reread(self, urls: Sequence[str], model: str, *, again: bool) -> None:
         """Have a language model find the traits of the texts of all labels and their ancestors."""
@@ -115,7 +123,9 @@ class Gathering:
         line = self.tree.ancestors[self.nodes]
         return sorted({*line[line >= 0].tolist()})
 
-    def _count(self, source: str, before: set[LabelKey], unasked: str) -> None:
+    def _count(
+        self, source: str, before: set[LabelKey], failed: set[LabelKey], unasked: str
+    ) -> None:
         """Add a row: each label under one heading, `unasked` where no answer is stored."""
         from domainclip.knowledge.lookup import KnowledgeBase
 
@@ -125,12 +135,14 @@ class Gathering:
         for node in self.nodes:
             label = self.tree.key(node)
             status = next((s for s, labels in told.items() if label in labels), unasked)
-            if label in before:
+            if label in failed:
+                status = "failed"
+            elif label in before:
                 status = "known before"
-            elif status in ("missing", "refused") and any(
-                record.inherited for record in base.records(node)
-            ):
-                status = "from an ancestor"
+            elif status != unasked or unasked == "missing":
+                records = [record for record in base.records(node) if record.source != "sheet"]
+                if records and all(record.inherited for record in records):
+                    status = "from an ancestor"
             row[status] += 1
         self.rows.append(row)
 

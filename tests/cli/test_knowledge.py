@@ -1,6 +1,13 @@
 """`domainclip knowledge` as a person types it."""
 
+import importlib.util
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +29,37 @@ def put(path, label, text, provider="wikipedia", status="found", **more):
     record = Record(label=label, subject=label, source=provider, text=text, **more)
     with KnowledgeStore(path) as store:
         store.put(provider, label, Answer(status, (record,) if text else (), "by its title"))
+
+
+def _load_wiki():
+    place = Path(__file__).parents[1] / "knowledge" / "wiki_server.py"
+    spec = importlib.util.spec_from_file_location("wiki_server", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Wiki
+
+
+PAGES = (
+    {
+        "title": "Papilio machaon",
+        "box": "K Animalia; P Arthropoda; C Insecta; O Lepidoptera; F Papilionidae; G Papilio; "
+        "S Papilio machaon",
+        "text": "Papilio machaon is a butterfly of the family Papilionidae.\n\n== Description ==\n"
+        "The wings are yellow with black veins. It weighs half a gram.\n",
+    },
+    {
+        "title": "Papilionidae",
+        "box": "K Animalia; P Arthropoda; C Insecta; O Lepidoptera; F Papilionidae",
+        "text": "Papilionidae are a family of butterflies in the order Lepidoptera.\n\n"
+        "== Appearance ==\nThe wings often have tails.\n",
+    },
+)
+
+
+@pytest.fixture
+def wiki():
+    with _load_wiki()(PAGES) as wiki:
+        yield wiki
 
 
 @pytest.fixture
@@ -189,7 +227,7 @@ def test_a_file_of_ones_own_is_kept_and_shown(tmp_path):
     (row,) = told["rows"]
     assert row == {
         "source": "table:facts.csv", "found": 1, "from an ancestor": 1, "missing": 1,
-        "refused": 0, "failed": 0, "known before": 0,
+        "refused": 0, "failed": 0, "not asked": 0, "known before": 0,
     }  # fmt: skip
     assert "next: domainclip knowledge show 'Papilio machaon' --domain biology" in result.stderr
     assert "next: domainclip caption --domain biology" in result.stderr
@@ -284,3 +322,117 @@ def test_a_damaged_store_is_set_aside_and_fetching_goes_on(tmp_path):
     result = fetch(tmp_path, "--from", facts)
     assert result.exit_code == 0 and "set aside as" in result.stderr
     assert (tmp_path / "a.sqlite.bad").read_bytes() == b"junk" * 100
+
+
+def ask(folder, wiki, *args, labels="Papilio machaon\nGraphium sarpedon\n"):
+    given = write(folder / "labels.txt", labels)
+    contact = ("--contact", "me@example.org", "--site", wiki.url, "--rate", 500)
+    return fetch(folder, "--labels", given, *contact, *args)
+
+
+def test_pages_are_found_and_the_ancestors_where_there_are_none(tmp_path, wiki):
+    result = ask(tmp_path, wiki, "--json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["rows"]
+    assert (row["source"], row["found"], row["from an ancestor"]) == ("wikipedia", 1, 1)
+    assert all("me@example.org" in request["_agent"] for request in wiki.requests)
+    page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
+    (own,) = (r for r in page["records"] if r["source"] == "wikipedia")
+    assert own["section"] == "Description" and own["revision"].isdigit() and own["licence"]
+    assert own["url"].startswith(wiki.url) and not own["inherited"]
+    assert "yellow" in " ".join(trait["trait"] for trait in own["traits"])
+    assert {trait["sentence"] for trait in own["traits"]} == {
+        "The wings are yellow with black veins."
+    }
+    page = json.loads(show(tmp_path / "a.sqlite", "Graphium sarpedon", "--json").stdout)
+    (own,) = (r for r in page["records"] if r["source"] == "wikipedia")
+    assert own["inherited"] and own["about"].endswith(" > Papilionidae")
+
+
+def test_what_is_known_is_not_asked_for_again_unless_told_to(tmp_path, wiki):
+    assert ask(tmp_path, wiki).exit_code == 0
+    asked = len(wiki.requests)
+    row = json.loads(ask(tmp_path, wiki, "--json").stdout)["rows"][0]
+    assert (row["known before"], row["found"], len(wiki.requests)) == (2, 0, asked)
+    row = json.loads(ask(tmp_path, wiki, "--json", "--refresh").stdout)["rows"][0]
+    assert (row["known before"], row["found"]) == (0, 1) and len(wiki.requests) > asked
+
+
+def test_a_site_and_a_file_together_and_the_contact_of_the_environment(tmp_path, wiki):
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,Blue spots.\n")
+    labels = write(tmp_path / "labels.txt", "Papilio machaon\n")
+    args = ("--labels", labels, "--from", "wikipedia", "--from", facts, "--site", wiki.url)
+    result = run(
+        "fetch", "--domain", "biology", "--store", tmp_path / "a.sqlite", *args, "--rate", 500,
+        env={"DOMAINCLIP_CONTACT": "other@example.org"},
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert [line.split(",")[:2] for line in result.stdout.splitlines()[1:]] == [
+        ["wikipedia", "1"], ["table:facts.csv", "1"]
+    ]  # fmt: skip
+    assert "other@example.org" in wiki.requests[0]["_agent"]
+    page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
+    assert {r["source"] for r in page["records"]} == {"sheet", "table", "wikipedia"}
+
+
+@pytest.mark.parametrize("fault", ["503", "html"])
+def test_a_lost_site_stops_the_work_and_the_same_command_goes_on(
+    tmp_path, wiki, monkeypatch, fault
+):
+    monkeypatch.setattr("domainclip.knowledge.site.RETRIES", 0)
+    names = "".join(f"{name}\n" for name in ("Papilio machaon", *"ABCDE"))
+    wiki.always = fault
+    result = ask(tmp_path, wiki, "--concurrency", 1, labels=names)
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert result.stdout.splitlines()[1] == "wikipedia,0,0,0,0,3,3,0"
+    assert f"error: {wiki.url}/w/api.php" in result.stderr
+    assert "what was found is kept; domainclip knowledge fetch --domain biology" in result.stderr
+    assert f"--site {wiki.url}" in result.stderr and "next:" not in result.stderr
+    wiki.always = ""
+    row = json.loads(ask(tmp_path, wiki, "--json", labels=names).stdout)["rows"][0]
+    assert (row["found"], row["known before"], row["failed"]) == (1, 0, 0)
+
+
+def test_no_network(tmp_path, wiki, monkeypatch):
+    monkeypatch.setattr("domainclip.knowledge.site.RETRIES", 0)
+    wiki.url = "http://127.0.0.1:9"
+    result = ask(tmp_path, wiki)
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:9/w/api.php cannot be reached" in result.stderr
+
+
+def test_an_address_that_is_none(tmp_path, wiki):
+    wiki.url = "ftp://x"
+    result = ask(tmp_path, wiki)
+    assert result.exit_code == 2 and "no address of a site" in result.stderr
+    assert not (tmp_path / "a.sqlite").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent in another way")
+def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(tmp_path, wiki):
+    wiki.always = "slow 0.3"
+    labels = write(
+        tmp_path / "labels.txt", "Papilio machaon\n" + "".join(f"N{i}\n" for i in range(99))
+    )
+    args = ["knowledge", "fetch", "--domain", "biology", "--store", tmp_path / "a.sqlite"]
+    args += ["--labels", labels, "--contact", "me@example.org", "--site", wiki.url]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "domainclip", *map(str, args), "--concurrency", "1"],
+        env={**os.environ, "PYTHONPATH": str(root)}, cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        began = time.monotonic()
+        while len(wiki.requests) < 6 and time.monotonic() - began < 60:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, err
+    assert "interrupted" in err and "domainclip knowledge fetch --domain biology" in err
+    assert "Traceback" not in err
+    with KnowledgeStore(tmp_path / "a.sqlite") as kept:
+        assert not kept.messages and kept.labels("wikipedia", "found")
