@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 READ = (
     "sample_id", "caption", "label", "split", "written", "outcome", "checks", "dropped",
-    "tokens_in", "tokens_out", "seconds", "score", "time",
+    "tokens_in", "tokens_out", "seconds", "time",
 )  # fmt: skip
 TRUTH = 2000
 """Pictures with known traits that are compared with their captions, at most."""
@@ -48,7 +48,6 @@ class Row:
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
-    score: float | None = None
 
     @property
     def name(self) -> str:
@@ -229,7 +228,6 @@ def _row(raw: Mapping[str, Any]) -> Row:
         tokens_in=raw["tokens_in"] or 0,
         tokens_out=raw["tokens_out"] or 0,
         seconds=raw["seconds"] or 0.0,
-        score=raw["score"],
     )
 
 

@@ -15,7 +15,7 @@ from domainclip.domains.contract import CaptionStyle, Sample
 from domainclip.errors import UsageError, suggest
 from domainclip.knowledge.lookup import KnowledgeBase
 from domainclip.knowledge.records import Record, Trait
-from domainclip.knowledge.samples import column_records, tag_records
+from domainclip.knowledge.samples import SOURCES, column_records, tag_records
 
 from .prompts import Form, find_examples, style_digest, write_prompt
 from .requests import Prompt, Request
@@ -104,7 +104,7 @@ class Briefs:
     def revision(self, request: Request) -> str:
         """Return a digest of the knowledge that a request holds; "" where that is nothing."""
         revision = self.knowledge.revision(request.node)
-        own = [r.revision for r in request.records if r.source in ("column", "tags")]
+        own = [r.revision for r in request.records if r.source in SOURCES]
         if not own:
             return revision
         return hashlib.sha256("|".join([revision, *own]).encode()).hexdigest()[:16]

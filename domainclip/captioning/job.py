@@ -51,6 +51,9 @@ class Asked:
     endpoints: Sequence[str] = ()
     key_env: str = "OPENAI_API_KEY"
     concurrency: int = 16
+    timeout: float = 60.0
+    price_in: float = 0.0
+    price_out: float = 0.0
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int | None = None
@@ -223,7 +226,9 @@ class Job:
                 verify=self.verifier.verify if self.verifier else None,
                 progress=progress,
             )
-        notes += [note for endpoints in servers for note in endpoints.account.notes]
+        for account in (endpoints.account for endpoints in servers):
+            notes += account.notes
+            result.spent += account
         result.notes += dict.fromkeys([*filter(None, [self.kinship]), *notes])
         return result
 
@@ -310,7 +315,15 @@ class Job:
         from domainclip.endpoints.chat import Endpoints
 
         asked = self.asked
-        return Endpoints(urls, model, key_env=asked.key_env, concurrency=asked.concurrency)
+        return Endpoints(
+            urls,
+            model,
+            key_env=asked.key_env,
+            concurrency=asked.concurrency,
+            timeout=asked.timeout,
+            price_in=asked.price_in,
+            price_out=asked.price_out,
+        )
 
     def _open_transformers(self) -> Captioner:
         from .transformers import TransformersCaptioner

@@ -16,6 +16,7 @@ from PIL import Image
 
 from domainclip.data.images import UnreadableImage
 from domainclip.data.samples import Samples
+from domainclip.endpoints.questions import Account
 from domainclip.errors import DomainclipError
 
 from .briefs import Briefs
@@ -49,7 +50,10 @@ class Captioned:
     reasons: Counter[str] = field(default_factory=Counter)
     """Checks that rejected or changed a caption."""
     tokens_in: int = 0
+    """Tokens that the captioner read."""
     tokens_out: int = 0
+    spent: Account = field(default_factory=Account)
+    """What servers were asked and what it cost, the judge's too."""
     left: int = 0
     """Samples that are still to do, after an interrupt or where the captioner gave up."""
     stopped: bool = False

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+ROUNDING = 1e-6
+"""Of sums of float32 chances, so that 0.5 of two equal tokens is one token."""
+
 
 class SeededSampling:
     """Leaves one token to choose in each row: drawn by temperature and top-p, by the row's seed.
@@ -26,9 +29,10 @@ class SeededSampling:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return scores (rows, vocabulary) that are minus infinity but for the token drawn."""
-        chances, order = (scores.float() / self.temperature).softmax(-1).sort(-1, descending=True)
+        chances = (scores.float() / self.temperature).softmax(-1)
+        chances, order = chances.sort(dim=-1, descending=True, stable=True)
         before = chances.cumsum(-1) - chances
-        chances = chances.masked_fill(before >= self.top_p, 0.0)
+        chances = chances.masked_fill(before >= self.top_p - ROUNDING, 0.0)
         draws = torch.stack([torch.rand((), generator=g) for g in self.generators])
         below = draws.to(scores.device)[:, None] * chances.sum(-1, keepdim=True)
         drawn = (chances.cumsum(-1) <= below).sum(-1, keepdim=True)

@@ -20,6 +20,7 @@ from .output import Output, format_options
 if TYPE_CHECKING:
     from domainclip.captioning.run import Captioned
     from domainclip.captioning.store import CaptionStore
+    from domainclip.endpoints.questions import Account
 
 CAPTIONERS = ("bank", "openai", "transformers")
 LISTED = 20
@@ -70,6 +71,12 @@ def option(section: str, *names: str, **rest: Any) -> Callable[[Callable[..., An
         help="Environment variable that holds the key.")  # fmt: skip
 @option("Captioner", "--concurrency", type=click.IntRange(1), default=16, show_default=True,
         metavar="N", help="Questions under way at a time.")  # fmt: skip
+@option("Captioner", "--timeout", type=click.FloatRange(0, min_open=True), default=60.0,
+        show_default=True, metavar="SECONDS", help="Longest wait for one answer.")  # fmt: skip
+@option("Captioner", "--price-in", type=click.FloatRange(0), default=0.0, metavar="X",
+        help="Price of a million tokens read, for the account at the end.")  # fmt: skip
+@option("Captioner", "--price-out", type=click.FloatRange(0), default=0.0, metavar="X",
+        help="Price of a million tokens written.")  # fmt: skip
 @option("Captioner", "--temperature", type=click.FloatRange(0), default=None, metavar="X",
         help="Sampling temperature.")  # fmt: skip
 @option("Captioner", "--top-p", type=click.FloatRange(0, 1), default=None, metavar="X",
@@ -185,7 +192,18 @@ def _tell(
     again = " ".join(["domainclip", *map(shlex.quote, sys.argv[1:])])
     if out.style == "json":
         listed = {"unreadable": dict(unreadable), "failed": dict(result.failed)}
-        account = {"tokens_in": result.tokens_in, "tokens_out": result.tokens_out}
+        spent = result.spent
+        account = {
+            "tokens_in": result.tokens_in,
+            "tokens_out": result.tokens_out,
+            "servers": {
+                "answers": spent.by_endpoint,
+                "tokens_in": spent.tokens_in,
+                "tokens_out": spent.tokens_out,
+                "requests_repeated": spent.retries,
+                "cost": round(spent.cost, 4),
+            },
+        }
         told = {"counts": counts, "checks": dict(result.reasons.most_common()), **listed, **account}
         out.value({**told, "folder": str(store.folder)})
     else:
@@ -198,6 +216,8 @@ def _tell(
     if not out.quiet and result.skipped:
         done = output.counted(result.skipped, "picture")
         output.note(f"{done} had a caption of this generation and were skipped")
+    if not out.quiet and result.spent.answered:
+        output.note(_say_spent(result.spent))
     for line in result.notes:
         output.warning(line)
     for kind, several in (("cannot be read", unreadable), ("got no caption", result.failed)):
@@ -219,6 +239,16 @@ def _tell(
         output.hint(f"domainclip train --domain {domain} --data.captions {shlex.quote(folder)}")
     if unreadable or result.failed:
         sys.exit(1)
+
+
+def _say_spent(spent: Account) -> str:
+    several = ", ".join(f"{name} {count:,}" for name, count in spent.by_endpoint.items())
+    cost = f", cost {spent.cost:,.2f}" if spent.cost else ""
+    again = f", {spent.retries:,} requests repeated" if spent.retries else ""
+    return (
+        f"{spent.tokens_in:,} tokens read and {spent.tokens_out:,} written{cost}{again}; "
+        f"answers by server: {several}"
+    )
 
 
 def _listed(text: str) -> list[str]:

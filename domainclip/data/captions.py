@@ -37,7 +37,6 @@ COLUMNS: dict[str, str] = {
     "outcome": '"kept", "rewritten" or "rejected".',
     "checks": "Verdicts as a JSON list of {check, outcome, reason}.",
     "dropped": "Statements that the checks dropped.",
-    "score": "How well picture and caption go together by a model; missing where none was asked.",
     "details": "What the captioner noted, as JSON: the endpoint, the sentences picked.",
 }
 """Column -> what it holds. `sample_id` and `caption` are the two that others may rely on."""
@@ -48,7 +47,6 @@ _TYPES = {
     "tokens_out": pa.int64(),
     "seconds": pa.float64(),
     "dropped": pa.list_(pa.string()),
-    "score": pa.float64(),
 }
 SCHEMA = pa.schema(
     [

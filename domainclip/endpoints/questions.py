@@ -88,6 +88,25 @@ class Account:
             self.cut += reply.finish_reason == "length"
         self.retries += reply.retries
 
+    def __add__(self, other: Account) -> Account:
+        """Return both in one, at the prices of the one that has any."""
+        return Account(
+            self.price_in or other.price_in,
+            self.price_out or other.price_out,
+            self.answered + other.answered,
+            self.failed + other.failed,
+            self.retries + other.retries,
+            self.shrunk + other.shrunk,
+            self.cut + other.cut,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            {
+                name: self.by_endpoint.get(name, 0) + other.by_endpoint.get(name, 0)
+                for name in {**self.by_endpoint, **other.by_endpoint}
+            },
+            list(dict.fromkeys([*self.notes, *other.notes])),
+        )
+
     def note(self, line: str) -> None:
         """Keep a line for people, unless it has been said."""
         if line not in self.notes:

@@ -13,6 +13,8 @@ from domainclip.domains.contract import LabelKey, TagRule
 
 from .records import Record, Trait
 
+SOURCES = ("column", "tags")
+"""Sources of records that are about one sample rather than its label."""
 ABSENT = {"", "no", "none", "nan", "null", "unknown", "n/a", "na", "-"}
 """Values that say nothing; a rule may still name one of them."""
 

@@ -182,7 +182,7 @@ def test_code_of_a_model_is_never_run(folder, tmp_path):
 def test_draws_follow_temperature_and_top_p(chances, top_p, temperature):
     scores = torch.tensor(chances).log()
     expected = (scores / temperature).softmax(-1)
-    order = expected.argsort(descending=True)
+    order = expected.argsort(descending=True, stable=True)
     kept, mass = set(), 0.0
     for token in order.tolist():
         if mass >= top_p - 1e-6 and kept:

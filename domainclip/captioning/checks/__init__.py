@@ -13,6 +13,7 @@ from domainclip.captioning.rewrite import drop_claims, replace_names
 from domainclip.domains.contract import CaptionStyle
 from domainclip.domains.labels import LabelTree
 from domainclip.knowledge.lexicon import Claim
+from domainclip.knowledge.samples import SOURCES
 from domainclip.knowledge.sentences import split_statements
 
 from .claims import check_contradiction, check_possible, check_unsupported, values_nearby
@@ -211,7 +212,7 @@ class Checks:
             text=text,
             request=request,
             lexicon=knowledge.lexicon if knowledge else None,
-            known=self._known_of(node),
+            known=self._known_with(request),
             can_have=self._nearby.get(node, {}),
             tree=self.tree,
             names=style.names if style else None,
@@ -222,6 +223,18 @@ class Checks:
             excerpt=knowledge.excerpt(node, style.excerpt) if knowledge and style and shown else "",
             strict=self.strict,
         )
+
+    def _known_with(self, request: Request) -> Mapping[str, frozenset[str]]:
+        """Return what is known of the label, and what the picture's own columns and tags add."""
+        known = self._known_of(request.node)
+        own = [trait.text for trait in request.traits if trait.source in SOURCES]
+        if self.knowledge is None or not own:
+            return known
+        values = {trait: set(told) for trait, told in known.items()}
+        for claim in (claim for text in own for claim in self.knowledge.lexicon.claims(text)):
+            if not claim.negated:
+                values.setdefault(claim.trait, set()).add(claim.value)
+        return {trait: frozenset(told) for trait, told in values.items()}
 
     def _known_of(self, node: int) -> Mapping[str, frozenset[str]]:
         if self.knowledge is None:
