@@ -84,7 +84,7 @@ class LabelPage:
             facts += [f"revision {record.revision}", record.licence or "licence unknown"]
             yield f"{record.source}: {', '.join(filter(None, facts))}"
             if record.inherited:
-                yield f"  about {say_lineage(record.subject)}: nothing is known of the label itself"
+                yield f"  about {say_lineage(record.subject)}: there is no text on the label itself"
             if record.url:
                 yield f"  {record.url}"
             sentences = _sentences(record)
