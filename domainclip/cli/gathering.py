@@ -14,7 +14,7 @@ from .label_page import say_lineage
 if TYPE_CHECKING:
     from domainclip.domains.contract import Domain, LabelKey
     from domainclip.domains.labels import LabelTree
-    from domainclip.knowledge.records import Provider, Record, Trait
+    from domainclip.knowledge.records import Answer, Provider, Record, Trait
     from domainclip.knowledge.store import KnowledgeStore
     from domainclip.knowledge.tables import TableProvider
 
@@ -60,6 +60,8 @@ class Gathering:
             label = self.tree.key(node)
             if node in said or self.store.status(table.name, label) == "found":
                 answer = table.answer(self.tree, node)
+                if self._is_kept(table.name, label, answer):
+                    continue  # with the traits that a model may have found since
                 records = tuple(r if r.traits else self._with_traits(r) for r in answer.records)
                 self.store.put(table.name, label, replace(answer, records=records))
         self._count(table.name, set(), set(), unasked="missing")
@@ -122,6 +124,17 @@ class Gathering:
         """Return the labels and all their ancestors, coarsest first."""
         line = self.tree.ancestors[self.nodes]
         return sorted({*line[line >= 0].tolist()})
+
+    def _is_kept(self, source: str, label: LabelKey, answer: Answer) -> bool:
+        """Return whether the store holds just this answer of a source."""
+        if (source, answer.reason) not in {(a.provider, a.reason) for a in self.store.asked(label)}:
+            return False
+        own = {replace(r, traits=(), fetched=""): r.traits for r in self.store.own(label)}
+        return all(
+            bare in own and r.traits in ((), own[bare])
+            for r in answer.records
+            for bare in (replace(r, traits=()),)
+        )
 
     def _count(
         self, source: str, before: set[LabelKey], failed: set[LabelKey], unasked: str

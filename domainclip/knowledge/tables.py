@@ -112,7 +112,7 @@ class TableProvider:
             )
             records.append(record)
         where = ", ".join(fact.row for fact in facts[:SHOWN])
-        more = " and more" if len(facts) > SHOWN else ""
+        more = f" and {len(facts) - SHOWN} more" if len(facts) > SHOWN else ""
         return Answer("found", tuple(records), f"{where}{more} of {self.path.name}")
 
     async def close(self) -> None:

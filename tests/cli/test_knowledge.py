@@ -31,12 +31,13 @@ def put(path, label, text, provider="wikipedia", status="found", **more):
         store.put(provider, label, Answer(status, (record,) if text else (), "by its title"))
 
 
-def _load_wiki():
-    place = Path(__file__).parents[1] / "knowledge" / "wiki_server.py"
-    spec = importlib.util.spec_from_file_location("wiki_server", place)
-    module = importlib.util.module_from_spec(spec)
+def _load(place):
+    """Import a server of the tests, which are no package."""
+    name = Path(place).stem
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / place)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.Wiki
+    return module
 
 
 PAGES = (
@@ -58,7 +59,7 @@ PAGES = (
 
 @pytest.fixture
 def wiki():
-    with _load_wiki()(PAGES) as wiki:
+    with _load("knowledge/wiki_server.py").Wiki(PAGES) as wiki:
         yield wiki
 
 
@@ -436,3 +437,36 @@ def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(tmp_path, wiki):
     assert "Traceback" not in err
     with KnowledgeStore(tmp_path / "a.sqlite") as kept:
         assert not kept.messages and kept.labels("wikipedia", "found")
+
+
+def test_a_language_model_finds_the_traits_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    chat = _load("endpoints/chat_server.py")
+    sentence = "The wings carry a row of blue spots."
+    facts = write(tmp_path / "facts.csv", f"name,text\nPapilio machaon,{sentence} It is rare.\n")
+    said = json.dumps(
+        [
+            {"sentence": sentence, "trait": "blue spots"},
+            {"sentence": "Not there at all.", "trait": "red wings"},
+        ]
+    )
+    with chat.serve(lambda asked: chat.Answer(said)) as server:
+        model = ("--extractor", "model", "--endpoint", server.url, "--model", "tiny")
+        result = fetch(tmp_path, "--from", facts, *model)
+        assert result.exit_code == 0, result.output
+        assert "tiny read 1 text" in result.stderr
+        questions = [asked.text for asked in server.asked if sentence in asked.text]
+        assert len(questions) == 1
+        page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
+        (own,) = (r for r in page["records"] if r["source"] == "table")
+        assert [trait["trait"] for trait in own["traits"]] == ["blue spots"]
+        count = len(server.asked)
+        result = fetch(tmp_path, "--from", facts, *model)
+        assert "1 label read before" in result.stderr
+        assert [asked.text for asked in server.asked[count:] if sentence in asked.text] == []
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    result = fetch(tmp_path, "--from", facts, "--refresh", *model)
+    assert result.exit_code in (1, 2) and "Traceback" not in result.output
+    assert "sk-secret" not in result.output and "error:" in result.stderr
+    page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
+    assert any(r["source"] == "table" for r in page["records"])  # the text is kept
