@@ -62,13 +62,18 @@ def _join_short(sentence: str, spans: Sequence[tuple[int, int]]) -> list[str]:
 
 @dataclass(frozen=True)
 class Draw:
-    """The texts of one batch: each different text once, and which picture it belongs to."""
+    """The texts of one batch: each different text once, and which pictures it was drawn for.
+
+    There are as many draws m as pictures, or more where pictures are said in both ways.
+    """
 
     texts: tuple[str, ...]
     rows: NDArray[np.int64]
-    """Shape (n,): for each picture the index of its text."""
+    """Shape (m,): for each draw the index of its text."""
     is_caption: NDArray[np.bool_]
-    """Shape (n,): whether its text is a caption rather than a name."""
+    """Shape (m,): whether the text is a caption rather than a name."""
+    pictures: NDArray[np.int64]
+    """Shape (m,): the row in the batch of the picture that it was drawn for."""
 
 
 class TextViews:
@@ -84,6 +89,8 @@ class TextViews:
         caption_share: Probability that a picture with captions is said by one of them.
         original_share: Probability that this is one of its own, where it has stored ones too; all
             sources of stored captions are equally likely.
+        both: Say every picture by a name, and those with a caption by one beside it, rather than by
+            one of the two.
         part_share: Probability that of a caption one part is taken, see `caption_parts`.
         template_share: Probability that a name is put into a template.
     """
@@ -100,6 +107,7 @@ class TextViews:
         original_share: float = 0.5,
         part_share: float = 0.0,
         template_share: float = 0.5,
+        both: bool = False,
     ) -> None:
         self.tree = tree
         self.prompts = prompts
@@ -110,13 +118,14 @@ class TextViews:
         self.original_share = original_share
         self.part_share = part_share
         self.template_share = template_share
+        self.both = both
         self._parts: dict[str, tuple[str, ...]] = {}
         self._said: dict[int, tuple[tuple[str, ...], NDArray[np.float64]]] = {}
 
     def draw(
         self, nodes: NDArray[np.int64], indices: NDArray[np.int64], seed: Sequence[int]
     ) -> Draw:
-        """Draw a text for each picture; equal seeds give equal texts.
+        """Draw a text for each picture, or a name and a caption; equal seeds give equal texts.
 
         Args:
             nodes: Label node of each picture, shape (n,).
@@ -128,8 +137,7 @@ class TextViews:
         which = rng.random((len(nodes), 3))
         source = rng.random((len(nodes), 3))
         seen: dict[str, int] = {}
-        rows = np.empty(len(nodes), dtype=np.int64)
-        is_caption = np.zeros(len(nodes), dtype=bool)
+        drawn: list[tuple[int, bool, int]] = []
         for i, (node, index) in enumerate(zip(nodes.tolist(), indices.tolist(), strict=True)):
             captions = self._captions_of(index, source[i]) if wants_caption[i] else ()
             if captions:
@@ -137,11 +145,12 @@ class TextViews:
                 if source[i, 2] < self.part_share:
                     parts = self._parts_of(text)
                     text = parts[int(which[i, 1] * len(parts))]
-                is_caption[i] = True
-            else:
+                drawn.append((seen.setdefault(text, len(seen)), True, i))
+            if self.both or not captions:
                 text = self._say(node, which[i])
-            rows[i] = seen.setdefault(text, len(seen))
-        return Draw(tuple(seen), rows, is_caption)
+                drawn.append((seen.setdefault(text, len(seen)), False, i))
+        rows, is_caption, pictures = np.array(drawn, dtype=np.int64).reshape(-1, 3).T
+        return Draw(tuple(seen), rows, is_caption.astype(bool), pictures)
 
     def _captions_of(self, index: int, source: NDArray[np.float64]) -> Sequence[str]:
         """Return the captions of one picture from one source; empty where it has none at all."""

@@ -90,6 +90,8 @@ class Text(Section):
     """All ranks with the common name."""
     captions: Share = 0.5
     """Share of draws that take a caption, where a picture has one."""
+    both: bool = False
+    """Say pictures by a name and by a caption in one step, rather than by one of them."""
     originals: Share = 0.5
     """Share of caption draws from the data's own captions, where a picture has stored ones too."""
     parts: Share = 0.0

@@ -104,14 +104,16 @@ class ContrastiveModule(L.LightningModule):
         cut = np.array([text in self._cut for text in draw.texts])
         self.drawn += Count(len(draw.rows), int(cut[draw.rows].sum()))
         said = torch.from_numpy(draw.rows).to(encoded.device)
+        pictures = torch.from_numpy(draw.pictures).to(encoded.device)
         pooled = self.model.pool(self.normalise(batch.pixels))
         total = 0.0 * pooled.float().sum()  # a gradient even where neither head has two pictures
         for head, chosen in (("names", ~draw.is_caption), ("captions", draw.is_caption)):
             rows = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
             if len(rows) > 1:
-                images = self.model.project(pooled[rows], head)
-                part = self._contrast(head, images, encoded, said[rows], batch.nodes[rows])
-                total = total + part * (len(rows) / len(pooled))
+                of = pictures[rows]
+                images = self.model.project(pooled[of], head)
+                part = self._contrast(head, images, encoded, said[rows], batch.nodes[of])
+                total = total + part * (len(rows) / len(said))
         return total
 
     def _contrast(

@@ -203,6 +203,7 @@ def _module(
         original_share=text.originals,
         part_share=text.parts,
         template_share=text.templates,
+        both=text.both,
     )
     classes = np.unique(data.splits["train"].nodes)
     said = [label_texts(data.tree, int(node), prompts) for node in classes]
