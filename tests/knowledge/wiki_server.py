@@ -1,6 +1,6 @@
 """A MediaWiki on this machine: the API actions that readers of pages use, and its bad days.
 
-Pages come from `wiki_pages.yaml` and `wiki_pages_2.yaml`, written for these tests. It answers
+Pages come from `wiki/pages_*.yaml`, written for these tests, in the shape of the site's own. It answers
 `query` with titles (info, pageprops, extracts, categories, revisions, links, redirects followed),
 `list=search`, `meta=siteinfo`, and `parse` of a page's head, in format versions 1 and 2.
 """
@@ -26,12 +26,23 @@ SHORT = {
     "K": "Kingdom", "P": "Phylum", "D": "Division", "C": "Class", "O": "Order", "F": "Family",
     "G": "Genus", "S": "Species",
 }  # fmt: skip
+LINES = {
+    "@lep": "K Animalia; P Arthropoda; C Insecta; O Lepidoptera",
+    "@ins": "K Animalia; P Arthropoda; C Insecta",
+    "@bird": "K Animalia; P Chordata; C Aves",
+    "@mam": "K Animalia; P Chordata; C Mammalia",
+    "@fish": "K Animalia; P Chordata; C Actinopterygii",
+    "@snail": "K Animalia; P Mollusca; C Gastropoda",
+    "@agar": "K Fungi; P Basidiomycota; C Agaricomycetes",
+    "@plant": "K Plantae",
+}
+"""Beginnings of classification boxes that many pages share."""
 _ILLEGAL = re.compile(r"[#<>\[\]|{}]")
 
 
 def load_pages(*names: str) -> list[dict[str, Any]]:
-    """Return the pages of the files beside this one."""
-    files = [HERE / name for name in names] or sorted(HERE.glob("wiki_pages*.yaml"))
+    """Return the pages of files in the folder beside this one, all of them by default."""
+    files = [HERE / "wiki" / name for name in names] or sorted(HERE.glob("wiki/pages_*.yaml"))
     return [page for file in files for page in yaml.safe_load(file.read_text("utf-8"))]
 
 
@@ -40,6 +51,7 @@ class Wiki:
 
     Attributes:
         url: Address of the host.
+        api: Address of the API.
         requests: Parameters of each request, in order; "_agent" is its User-Agent, "_time" when.
         faults: What to do to the next requests, first in, first out: a status such as "500", "429 2"
             with seconds to wait or "429 Sat, ..." with a date, "slow 0.5", "cut", "maxlag 1",
@@ -80,6 +92,7 @@ class Wiki:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.api = f"{self.url}/w/api.php"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
@@ -212,7 +225,11 @@ class Wiki:
             return {"ns": 0, "title": title, "missing": yes}
         entry: dict[str, Any] = {"pageid": page["id"], "ns": 0, "title": title}
         if "info" in props:
-            entry |= {"lastrevid": page["revision"], "length": len(page["text"]), "contentmodel": "wikitext"}
+            entry |= {
+                "lastrevid": page["revision"],
+                "length": len(page["text"]),
+                "contentmodel": "wikitext",
+            }
             if "url" in params.get("inprop", ""):
                 address = f"{self.url}/wiki/{quote(title.replace(' ', '_'))}"
                 entry |= {"fullurl": address, "canonicalurl": address}
@@ -229,7 +246,7 @@ class Wiki:
         if "links" in props:
             entry["links"] = [{"ns": 0, "title": name} for name in sorted(page.get("links", ()))]
         if "extracts" in props:
-            text = page["text"].strip()
+            text = re.sub(r"\n+(==+ .* ==+)\n+", r"\n\n\n\1\n", page["text"].strip())
             if "exintro" in params:
                 text = re.split(r"^==", text, maxsplit=1, flags=re.MULTILINE)[0].strip()
             entry["extract"] = text if "explaintext" in params else f"<p>{html.escape(text)}</p>"
@@ -260,13 +277,18 @@ class Wiki:
         scores: dict[str, float] = {}
         for title, page in self.pages.items():
             names = " ".join((title, *page.get("redirects", ()))).lower()
-            whole = f"{names} {page['text']} {json.dumps(page.get('box', {}))}".lower()
+            said_too = " ".join((*page.get("synonyms", ()), *page.get("members", ())))
+            whole = f"{names} {page['text']} {said_too}".lower()
             said = set(re.findall(r"\w+", whole))
             if all(t in said for t in tokens) and all(p in whole for p in phrases):
                 wanted = " ".join([*phrases, *tokens])
                 score = sum(whole.count(t) for t in (*tokens, *phrases)) / (50 + len(said))
                 score += 3.0 * (title.lower() == wanted) + 1.0 * (wanted in names)
                 scores[title] = score + float(page.get("weight", 0))
+            if any(
+                query.lower() == words.strip('"').lower() for query in page.get("first_for", ())
+            ):
+                scores[title] = 100.0  # a hit that misleads
         found = sorted(scores, key=lambda title: (-scores[title], title))
         if found:
             return found, ""
@@ -307,6 +329,8 @@ def render_head(page: Mapping[str, Any]) -> str:
 def read_short_box(text: str) -> dict[str, str]:
     """Return the rows of a box in short form: "K Animalia; F Pieridae; S Pieris rapae"."""
     rows = {}
+    for beginning, whole in LINES.items():
+        text = text.replace(beginning, whole)
     for part in text.split(";"):
         letter, _, value = part.strip().partition(" ")
         rows[SHORT.get(letter, letter.replace("_", " "))] = value.strip()
