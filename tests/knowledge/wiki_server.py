@@ -1,8 +1,9 @@
 """A MediaWiki on this machine: the API actions that readers of pages use, and its bad days.
 
-Pages come from `wiki/pages_*.yaml`, written for these tests, in the shape of the site's own. It answers
-`query` with titles (info, pageprops, extracts, categories, revisions, links, redirects followed),
-`list=search`, `meta=siteinfo`, and `parse` of a page's head, in format versions 1 and 2.
+Pages come from `wiki_pages.yaml` and `wiki_pages_2.yaml`, or from `wiki/pages_*.yaml`, another wiki
+with cases of its own; both written for these tests. It answers `query` with titles (info,
+pageprops, extracts, categories, revisions, links, redirects followed), `list=search`,
+`meta=siteinfo`, and `parse` of a page's head, in format versions 1 and 2.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ LINES = {
 _ILLEGAL = re.compile(r"[#<>\[\]|{}]")
 
 
-def load_pages(*names: str) -> list[dict[str, Any]]:
-    """Return the pages of files in the folder beside this one, all of them by default."""
-    files = [HERE / "wiki" / name for name in names] or sorted(HERE.glob("wiki/pages_*.yaml"))
+def load_pages(pattern: str = "wiki_pages*.yaml") -> list[dict[str, Any]]:
+    """Return the pages of the files beside this one that fit a pattern."""
+    files = sorted(HERE.glob(pattern))
     return [page for file in files for page in yaml.safe_load(file.read_text("utf-8"))]
 
 
@@ -53,8 +54,8 @@ class Wiki:
         url: Address of the host.
         api: Address of the API.
         requests: Parameters of each request, in order; "_agent" is its User-Agent, "_time" when.
-        faults: What to do to the next requests, first in, first out: a status such as "500", "429 2"
-            with seconds to wait or "429 Sat, ..." with a date, "slow 0.5", "cut", "maxlag 1",
+        faults: What to do to the next requests, first in, first out: a status such as "500", "429
+            2" with seconds to wait or "429 Sat, ..." with a date, "slow 0.5", "cut", "maxlag 1",
             "html", "" for nothing.
         always: A fault for every request, after `faults` are used up.
     """
@@ -115,7 +116,7 @@ class Wiki:
         if word == "cut":
             request.connection.close()
             request.close_connection = True
-            return
+            return None
         if word.isdigit():
             headers = {"Retry-After": rest} if rest else {}
             return self._send(request, int(word), b"<html>not now</html>", **headers)
@@ -341,7 +342,7 @@ def render_taxobox(page: Mapping[str, Any]) -> str:
     """Return a classification box, with the things around its rows that readers stumble over."""
     box = page["box"]
     rows = read_short_box(box) if isinstance(box, str) else dict(box)
-    edit = '<span class="plainlinks"><a href="/wiki/Template:T"><img alt="Edit" src="e.svg"></a></span>'
+    edit = '<span class="plainlinks"><a href="/wiki/T"><img alt="Edit" src="e.svg"></a></span>'
     out = [
         '<table class="infobox biota biota-infobox" style="text-align: center;"><tbody>',
         f'<tr><th colspan="2" style="background-color: rgb(235,235,210)"><i>{page["title"]}</i><br>'
@@ -357,7 +358,8 @@ def render_taxobox(page: Mapping[str, Any]) -> str:
             first, _, rest = value.partition(" ")
             shown = f"<b><i>{first[0]}.&#160;{html.escape(rest)}</i></b>"
         elif heading == "Genus":
-            shown = f'<i><a href="/wiki/{shown}">{shown}</a></i><br><small><a>Linnaeus</a>, 1758</small>'
+            author = "<small><a>Linnaeus</a>, 1758</small>"
+            shown = f'<i><a href="/wiki/{shown}">{shown}</a></i><br>{author}'
         else:
             shown = f'<a href="/wiki/{shown}">{shown}</a><sup class="reference">[1]</sup>'
         out.append(f"<tr>\n<td>{heading}:\n</td>\n<td>{shown}\n</td></tr>")
@@ -384,9 +386,8 @@ def render_taxobox(page: Mapping[str, Any]) -> str:
         out.append('<tr><th colspan="2"><a>Type species</a></th></tr>')
         out.append(f'<tr><td colspan="2"><i>{page["type_species"]}</i></td></tr>')
     if page.get("nested"):  # the key of a map: a table in the table
-        out.append(
-            '<tr><td colspan="2"><table><tr><td>Order:</td><td>of events</td></tr></table></td></tr>'
-        )
+        inner = "<table><tr><td>Order:</td><td>of events</td></tr></table>"
+        out.append(f'<tr><td colspan="2">{inner}</td></tr>')
     return "".join(out) + "</tbody></table>"
 
 
