@@ -17,6 +17,18 @@ from .site import Page
 _NO_TITLE = re.compile(r"[|#<>\[\]{}\n]")
 _BRACKET = re.compile(r"\s*\([^()]*\)$")
 _ASIDE = re.compile(r"\([^()]*\)")
+_LIST = re.compile(r"^(?:lists?|outline|index|glossary) of\b", re.I)
+_RELATIVE = re.compile(
+    r"\b(?:that|which|who|whose|where|named|called after|after|about|feeds?|food|search|such as)\b"
+    r"|[,;:]",
+    re.I,
+)
+"""What ends a definition: after it stands what something does, or what it has to do with."""
+_ONLY = re.compile(r"\b(?:only|sole|single|monotypic|monospecific)\b", re.I)
+_LATIN = ("orum", "ii", "ae", "us", "um", "is", "er", "a", "e", "i")
+"""Endings that one name may have in several genders."""
+_SPELT = 6
+"""Letters from which on a word may differ by one letter and still be the same."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +74,24 @@ def judge(
     """
     opening = _opening(page)
     ranks = _ranks_of(box, rules)
+    if _LIST.match(page.title):
+        return Judgement("other", node, f"{page.title!r} is a list")
     named = (
         is_named(tree, node, page.title)
+        or is_spelt(tree, node, page.title)
         or (page.redirected and is_named(tree, node, page.asked))
         or _names_itself(tree, node, box, rules)
-        or any(_says(opening, name) for name in _distinct(tree, node))
+        or any(_says(_subject(opening), name) for name in _distinct(tree, node))
     )
     if not named:
         return Judgement("other", node, f"{page.title!r} does not bear its name")
+    if _is_narrower(tree, node, page, ranks):
+        return Judgement("other", node, f"{page.title!r} is about something narrower")
     wider = _wider(tree, node, page, ranks)
     if ranks:
         return _judge_box(tree, node, page, box, ranks, rules, wider)
+    if wider is not None and not page.redirected:
+        return Judgement("other", node, f"{page.title!r} is about {tree.names[wider]}")
     if wider is not None:
         vouched = _vouched(tree, wider, page, opening, rules)
         if vouched:
@@ -110,11 +129,12 @@ def _judge_box(
         said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken) or "no rank in common"
         return Judgement("other", node, f"{page.title!r} is another one: {said}")
     shared = [rank for rank in tree.ranks if rank in agreed or rank in broken]
-    if broken and (shared[0] in broken or len(broken) >= len(agreed)):
+    if len(broken) >= len(agreed) or {*shared[-2:]} <= {*broken}:
         said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken)
         return Judgement("other", node, f"{page.title!r} is another one: {said}")
     if wider is not None:
-        return Judgement("ancestor", wider, f"{page.title!r} is about {tree.names[wider]}")
+        kind: Literal["ancestor", "other"] = "ancestor" if page.redirected else "other"
+        return Judgement(kind, wider, f"{page.title!r} is about {tree.names[wider]}")
     if _is_another(tree, node, page, box, rules):
         return Judgement("other", node, f"{page.title!r} is about another label beside it")
     return Judgement("same", node, f"{_how(page)}; box agrees on {', '.join(agreed)}")
@@ -134,6 +154,9 @@ def _ranks_of(box: Mapping[str, str], rules: WikiRules) -> dict[str, str]:
 def _wider(tree: LabelTree, node: int, page: Page, ranks: Mapping[str, str]) -> int | None:
     """Return the ancestor that a page is about rather than the label, if it is."""
     line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
+    own = tree.ranks[int(tree.rank[node])]
+    if any(_says(ranks.get(own, ""), name) for name in _distinct(tree, node)):
+        return None
     for ancestor in line:
         if is_named(tree, ancestor, page.title) and not is_named(tree, node, page.title):
             return ancestor
@@ -147,6 +170,21 @@ def _wider(tree: LabelTree, node: int, page: Page, ranks: Mapping[str, str]) -> 
     return None
 
 
+def _is_narrower(tree: LabelTree, node: int, page: Page, ranks: Mapping[str, str]) -> bool:
+    """Return whether a box classifies the page below the label's rank.
+
+    A group of one member may have its page under the member's name; then the site says so itself,
+    by its title or by a redirect.
+    """
+    finest = max((tree.ranks.index(rank) for rank in ranks if rank in tree.ranks), default=-1)
+    if finest <= int(tree.rank[node]):
+        return False
+    said = page.asked if page.redirected else page.title
+    opening = _opening(page)
+    alone = _ONLY.search(opening) and any(_says(opening, n) for n in _distinct(tree, node))
+    return not is_named(tree, node, said) and not alone
+
+
 def _is_another(
     tree: LabelTree, node: int, page: Page, box: Mapping[str, str], rules: WikiRules
 ) -> bool:
@@ -154,7 +192,11 @@ def _is_another(
     if not _own_rows(tree, node, box, rules) or _names_itself(tree, node, box, rules):
         return False
     # an accepted name beside the one asked for: then the site itself says that they are one
-    return not (is_named(tree, node, page.title) or page.redirected)
+    own = {fold(name) for name in _distinct(tree, node)}
+    bare = fold(_BRACKET.sub("", page.title))
+    return not (bare in own or (page.redirected and fold(page.asked) in own)) and not is_spelt(
+        tree, node, page.title
+    )
 
 
 def _own_rows(tree: LabelTree, node: int, box: Mapping[str, str], rules: WikiRules) -> list[str]:
@@ -185,19 +227,21 @@ def _distinct(tree: LabelTree, node: int) -> tuple[str, ...]:
 
 def _vouched(tree: LabelTree, node: int, page: Page, opening: str, rules: WikiRules) -> str:
     """Return what places a page in the lineage, or "": an ancestor's name or a context word."""
-    categories = " | ".join(page.categories)
+    definition = _definition(opening)
     line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
     for ancestor in line:
         for name in tree.all_names(ancestor):
             if fold(name) in {fold(own) for own in tree.all_names(node)}:
                 continue
-            for where, text in (("first sentence", opening), ("categories", categories)):
-                if _says(text, name):
-                    return f"{where} names {name}"
+            if _says(definition, name):
+                return f"first sentence names {name}"
+            if any(_is_of(category, name) for category in page.categories):
+                return f"categories name {name}"
     for word in rules.context:
-        for where, text in (("first sentence", opening), ("categories", categories)):
-            if _says(text, word):
-                return f"{where} says {word!r}"
+        if _says(definition, word):
+            return f"first sentence says {word!r}"
+        if any(_is_of(category, word) for category in page.categories):
+            return f"categories say {word!r}"
     return ""
 
 
@@ -205,6 +249,56 @@ def _opening(page: Page) -> str:
     """Return the first sentence of a page, which says what it is about."""
     sentences = split_sentences(" ".join(page.lead.split()))
     return sentences[0] if sentences else ""
+
+
+def _subject(sentence: str) -> str:
+    """Return what a sentence is about: what stands before its verb."""
+    return re.split(r"\b(?:is|are|was|were)\b", sentence, maxsplit=1)[0]
+
+
+def _definition(sentence: str) -> str:
+    """Return the part of a sentence that says what its subject is, up to a relative clause."""
+    said = sentence[len(_subject(sentence)) :]
+    end = _RELATIVE.search(said)
+    return said[: end.start()] if end else said
+
+
+def _is_of(category: str, name: str) -> bool:
+    """Return whether a category is one of things of that name, rather than one to do with them."""
+    match = re.match(rf"{re.escape(name)}(?:s|es)?\b\s*", category, re.I)
+    if not match:
+        return False
+    rest = category[match.end() :].split()
+    return len(rest) <= 1 or rest[0] in ("of", "in", "by", "from", "described")
+
+
+def is_spelt(tree: LabelTree, node: int, title: str) -> bool:
+    """Return whether a title is a name of several words in another spelling or gender.
+
+    All words but the last are the same; the last differs in its ending or by one letter. A title
+    that is another label of the tree is not.
+    """
+    said = fold(_BRACKET.sub("", title))
+    if tree.find(said) or " " not in said:
+        return False
+    return any(_alike(said, fold(name)) for name in _distinct(tree, node))
+
+
+def _alike(one: str, other: str) -> bool:
+    (*first, last), (*others, word) = one.split(), other.split()
+    if first != others or not first:
+        return False
+    stems = [_stem(text, _LATIN) for text in (last, word)]
+    return stems[0] == stems[1] or (min(len(last), len(word)) >= _SPELT and _one_off(last, word))
+
+
+def _one_off(one: str, other: str) -> bool:
+    """Return whether two words differ by one letter changed, added or left out."""
+    if abs(len(one) - len(other)) > 1:
+        return False
+    short, long = sorted((one, other), key=len)
+    i = next((i for i, c in enumerate(short) if c != long[i]), len(short))
+    return short[i + (len(short) == len(long)) :] == long[i + 1 :]
 
 
 def _says(text: str, name: str) -> bool:

@@ -23,6 +23,8 @@ PATIENCE = 120.0
 TIMEOUT, RETRIES = 20.0, 4
 LAG = 5
 """Seconds that the site's copies may lag behind before we hold back, as its operators ask."""
+_MEANINGS = re.compile(r"\b(?:may|can)(?: also)? refer to\b", re.I)
+"""Opens a page that lists meanings, where the site does not mark it as one."""
 _HEADING = re.compile(r"^(={2,6})[ \t]*(.+?)[ \t]*\1[ \t]*$", re.MULTILINE)
 
 
@@ -119,7 +121,8 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
             categories=tuple(
                 str(one["title"]).partition(":")[2] for one in entry.get("categories", ())
             ),
-            ambiguous="disambiguation" in entry.get("pageprops", {}),
+            ambiguous="disambiguation" in entry.get("pageprops", {})
+            or _MEANINGS.search(lead[:200]) is not None,
             fragment=self._fragments.pop(title, ""),
         )
 

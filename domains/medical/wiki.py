@@ -7,6 +7,7 @@ from domainclip.domains.contract import WikiRules
 WIKI = WikiRules(
     sections=("appearance", "morphology", "structure", "histology", "microscop", "description"),
     context=(
+        "blood",
         "blood cell",
         "white blood cell",
         "red blood cell",
