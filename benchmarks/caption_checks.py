@@ -28,7 +28,7 @@ from domainclip.captioning.checks import Checks
 from domainclip.captioning.requests import Request
 from domainclip.domains.contract import Domain, TraitSheet
 from domainclip.domains.registry import get_domain
-from domainclip.knowledge.base import open_knowledge
+from domainclip.knowledge.lookup import open_knowledge
 
 ERRORS = 0.2
 """Probability that the captioner takes a trait for a wrong one."""

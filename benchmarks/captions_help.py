@@ -5,8 +5,8 @@
 
 On built-in data. For each seed `domainclip caption --captioner bank` writes a caption for each
 training picture out of what is known of its label, with no language model; then `domainclip train`
-trains once with names only and once with names and these captions (the captions that the data
-brings are not used). What is found there already is taken up, not repeated: captions, runs and
+trains once with names only and once with names and these captions, each picture said by both in
+every step (the captions that the data brings are not used). What is found there already is taken up, not repeated: captions, runs and
 scores. Options that are not known here go to both trainings, such as `--train.precision float32`.
 
 The model of names only has one head, so that its descriptions and captions are compared through
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace, arm: str, seed: int) -> Path:
     if (folder / "metrics.json").is_file():
         return folder
     options = ["--data.captions", captions, "--text.originals", 0]
+    options += ["--text.both", "true", "--text.captions", 1]
     if arm == "names":
         options = ["--text.captions", 0, "--model.heads", "names"]
     else:
