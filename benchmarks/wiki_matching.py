@@ -3,9 +3,10 @@
     python benchmarks/wiki_matching.py [--verbose]
 
 The pages and cases lie in `tests/knowledge`: names that two groups share, lists of meanings, old
-names, redirects, labels without a page, genera alone, cells and scenes. A page is wrong when a text
-is taken as the label's, or its ancestor's, that is about something else. The targets are no wrong
-page and 95 % of the right ones.
+names, redirects, labels without a page, genera alone, cells and scenes. There are two wikis, each
+with its cases: the second was written by somebody who did not know how pages are matched. A page is
+wrong when a text is taken as the label's, or its ancestor's, that is about something else. The
+targets are no wrong page and 95 % of the right ones.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ from domainclip.knowledge.wikipedia import WikipediaProvider
 
 FILES = Path(__file__).resolve().parents[1] / "tests" / "knowledge"
 FIELDS = ("medical", "remote_sensing")
+WIKIS = {
+    "first": ("wiki_cases.yaml", "wiki_pages*.yaml"),
+    "second": ("wiki/cases.yaml", "wiki/pages_*.yaml"),
+}
+"""Cases and pages; the first asks for labels of the shipped trees where a field has one."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,9 @@ class Result:
         """Whether it is the page that should be found, said to be about what it is about."""
         expected = self.case.expected
         if not expected["page"]:
-            return not self.page and expected["status"] in ("any", self.answer.status)
+            return not self.page and expected.get("status", "any") in ("any", self.answer.status)
+        if expected.get("optional") and not self.page:
+            return True
         subject = expected.get("subject", self.case.label[-1])
         return self.page == expected["page"] and self.subject == subject
 
@@ -86,9 +94,9 @@ def load_server() -> ModuleType:
     return module
 
 
-def read_cases() -> Iterator[Case]:
+def read_cases(file: str) -> Iterator[Case]:
     """Read the cases, the lineages of their labels written out."""
-    read = yaml.safe_load((FILES / "wiki_cases.yaml").read_text(encoding="utf-8"))
+    read = yaml.safe_load((FILES / file).read_text(encoding="utf-8"))
     for kind, cases in read["cases"].items():
         for case in cases:
             first, *rest = case["label"].split(">")
@@ -110,8 +118,8 @@ def build_tree(cases: list[Case], ranks: tuple[str, ...]) -> LabelTree:
     )
 
 
-def open_fields(cases: list[Case]) -> dict[str, tuple[WikiRules, LabelTree]]:
-    """Return rules and label tree by field; "" is that of the cases themselves."""
+def open_fields(cases: list[Case], shipped: bool) -> dict[str, tuple[WikiRules, LabelTree]]:
+    """Return rules and label tree by field; "" is the one that the cases of no field are of."""
     own = [case for case in cases if case.kind not in FIELDS]
     first = get_domain("biology")
     assert first.knowledge is not None
@@ -119,13 +127,15 @@ def open_fields(cases: list[Case]) -> dict[str, tuple[WikiRules, LabelTree]]:
     for name in FIELDS:
         field = get_domain(name)
         assert field.knowledge is not None
-        fields[name] = (field.knowledge.wiki, field.labels())
+        of_field = [case for case in cases if case.kind == name]
+        tree = field.labels() if shipped else build_tree(of_field, field.ranks)
+        fields[name] = (field.knowledge.wiki, tree)
     return fields
 
 
-async def ask_all(cases: list[Case], wiki: Any) -> list[Result]:
+async def ask_all(cases: list[Case], wiki: Any, shipped: bool) -> list[Result]:
     """Ask about each label, one after the other, each with a memory of its own."""
-    fields = open_fields(cases)
+    fields = open_fields(cases, shipped)
     results = []
     for case in cases:
         rules, tree = fields[case.kind if case.kind in FIELDS else ""]
@@ -139,16 +149,23 @@ async def ask_all(cases: list[Case], wiki: Any) -> list[Result]:
     return results
 
 
-def main() -> None:
+def measure(name: str) -> list[Result]:
+    """Ask one of the wikis about all its cases."""
+    file, pages = WIKIS[name]
+    cases = list(read_cases(file))
+    server = load_server()
+    with server.Wiki(server.load_pages(pages)) as wiki:
+        return asyncio.run(ask_all(cases, wiki, shipped=name == "first"))
+
+
+def share_found(results: list[Result]) -> float:
+    """Return the share of labels with a page whose page was found."""
+    there = [r for r in results if r.case.expected["page"]]
+    return sum(r.right for r in there) / len(there)
+
+
+def show(results: list[Result], verbose: bool) -> None:
     """Print a row a kind, and every case that is not as it should be."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--verbose", action="store_true", help="print every case")
-    verbose = parser.parse_args().verbose
-    cases = list(read_cases())
-    start = time.perf_counter()
-    with load_server().Wiki() as wiki:
-        results = asyncio.run(ask_all(cases, wiki))
-    took = time.perf_counter() - start
     rows: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         rows[result.case.kind].append(result)
@@ -158,10 +175,11 @@ def main() -> None:
         mean = sum(r.requests for r in found) / len(found)
         print(f"{kind:16} {len(found):4} {right:6} {wrong:12} {mean:14.1f}")
     there = [r for r in results if r.case.expected["page"]]
-    share = sum(r.right for r in there) / len(there)
-    most = max(r.requests for r in results)
-    print(f"right pages found: {sum(r.right for r in there)} of {len(there)} ({share:.1%})")
-    print(f"requests for one label: at most {most}; {took:.1f} s in all")
+    print(
+        f"right pages found: {sum(r.right for r in there)} of {len(there)} "
+        f"({share_found(results):.1%}); requests for one label: "
+        f"at most {max(r.requests for r in results)}"
+    )
     for result in results:
         if verbose or not result.right:
             sign = "  " if result.right else ("!!" if result.wrong_page else " !")
@@ -171,8 +189,21 @@ def main() -> None:
                 f"wanted {result.case.expected['page']!r} "
                 f"({result.requests} requests; {result.answer.reason})"
             )
-    if any(r.wrong_page for r in results) or share < 0.95:
-        sys.exit(1)
+
+
+def main() -> None:
+    """Print a table for each wiki."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--verbose", action="store_true", help="print every case")
+    verbose = parser.parse_args().verbose
+    good = True
+    for name in WIKIS:
+        start = time.perf_counter()
+        results = measure(name)
+        print(f"{name} wiki, {time.perf_counter() - start:.1f} s")
+        show(results, verbose)
+        good &= share_found(results) >= 0.95 and not any(r.wrong_page for r in results)
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":

@@ -322,7 +322,9 @@ def render_head(page: Mapping[str, Any]) -> str:
     note = '<div role="note" class="hatnote">For other uses, see <a href="/wiki/X">X</a>.</div>'
     box = ""
     if page.get("box"):
-        taxa = page.get("style", "biota") == "biota"
+        rows = page["box"]
+        taxa = isinstance(rows, str) or not rows.keys().isdisjoint(SHORT.values())
+        taxa = page.get("style", "biota" if taxa else "plain") == "biota"
         box = render_taxobox(page) if taxa else render_infobox(page)
     return f'<div class="mw-parser-output">{note}{box}{paragraphs}</div>'
 
