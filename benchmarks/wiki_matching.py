@@ -76,7 +76,7 @@ class Result:
         if expected.get("optional") and not self.page:
             return True
         subject = expected.get("subject", self.case.label[-1])
-        return self.page == expected["page"] and self.subject == subject
+        return (self.page, self.subject) == (expected["page"], subject)
 
     @property
     def wrong_page(self) -> bool:
