@@ -12,7 +12,7 @@ from domainclip.domains.labels import LabelTree
 from domainclip.domains.names import fold
 
 from .sentences import split_sentences
-from .site import Page
+from .site import Box, Page
 
 _NO_TITLE = re.compile(r"[|#<>\[\]{}\n]")
 _BRACKET = re.compile(r"\s*\([^()]*\)$")
@@ -20,7 +20,7 @@ _ASIDE = re.compile(r"\([^()]*\)")
 _LIST = re.compile(r"^(?:lists?|outline|index|glossary) of\b", re.I)
 _RELATIVE = re.compile(
     r"\b(?:that|which|who|whose|where|named|called after|after|about|feeds?|food|search|such as)\b"
-    r"|[,;:]",
+    r"|[;:]",
     re.I,
 )
 """What ends a definition: after it stands what something does, or what it has to do with."""
@@ -55,9 +55,12 @@ def is_named(tree: LabelTree, node: int, title: str) -> bool:
     return bare in own or any(_plurals(bare) & _plurals(name) for name in own)
 
 
-def judge(
-    tree: LabelTree, node: int, page: Page, box: Mapping[str, str], rules: WikiRules
-) -> Judgement:
+def is_list(title: str) -> bool:
+    """Return whether a page of this title only lists other pages."""
+    return _LIST.match(title) is not None
+
+
+def judge(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) -> Judgement:
     """Judge what a page is to a label.
 
     The page must bear a name of the label: in its title, in the title that was redirected to it,
@@ -74,20 +77,19 @@ def judge(
     """
     opening = _opening(page)
     ranks = _ranks_of(box, rules)
-    if _LIST.match(page.title):
-        return Judgement("other", node, f"{page.title!r} is a list")
     named = (
         is_named(tree, node, page.title)
         or is_spelt(tree, node, page.title)
         or (page.redirected and is_named(tree, node, page.asked))
-        or _names_itself(tree, node, box, rules)
+        or _is_own(tree, node, box, rules)
+        or _is_synonym(tree, node, box)
         or any(_says(_subject(opening), name) for name in _distinct(tree, node))
     )
     if not named:
         return Judgement("other", node, f"{page.title!r} does not bear its name")
     if _is_narrower(tree, node, page, ranks):
         return Judgement("other", node, f"{page.title!r} is about something narrower")
-    wider = _wider(tree, node, page, ranks)
+    wider = _wider(tree, node, page, box, ranks, rules)
     if ranks:
         return _judge_box(tree, node, page, box, ranks, rules, wider)
     if wider is not None and not page.redirected:
@@ -107,7 +109,7 @@ def _judge_box(
     tree: LabelTree,
     node: int,
     page: Page,
-    box: Mapping[str, str],
+    box: Box,
     ranks: Mapping[str, str],
     rules: WikiRules,
     wider: int | None,
@@ -129,7 +131,8 @@ def _judge_box(
         said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken) or "no rank in common"
         return Judgement("other", node, f"{page.title!r} is another one: {said}")
     shared = [rank for rank in tree.ranks if rank in agreed or rank in broken]
-    if len(broken) >= len(agreed) or {*shared[-2:]} <= {*broken}:
+    moved = {*shared[-2:]} <= {*broken} and not _is_said_to_be(tree, node, page, box)
+    if len(broken) >= len(agreed) or moved:
         said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken)
         return Judgement("other", node, f"{page.title!r} is another one: {said}")
     if wider is not None:
@@ -140,22 +143,36 @@ def _judge_box(
     return Judgement("same", node, f"{_how(page)}; box agrees on {', '.join(agreed)}")
 
 
-def _ranks_of(box: Mapping[str, str], rules: WikiRules) -> dict[str, str]:
+def _ranks_of(box: Box, rules: WikiRules) -> dict[str, str]:
     """Return rank -> name for the rows of a box that the domain knows."""
     found: dict[str, str] = {}
     for rank, headings in rules.boxes.items():
         for heading in (rank, *headings):
-            value = _ASIDE.sub("", box.get(heading, "")).split(";")[0].strip()
+            value = _ASIDE.sub("", _value(box, rank, heading)).split(";")[0].strip()
             if value:
                 found.setdefault(rank, value)
     return found
 
 
-def _wider(tree: LabelTree, node: int, page: Page, ranks: Mapping[str, str]) -> int | None:
+def _value(box: Box, rank: str, heading: str) -> str:
+    """Return what a box says under a heading.
+
+    What stands below a rank's own name is a list of members: "Species" in the box of a genus.
+    """
+    return box.rows.get(heading, "") or (box.below.get(heading, "") if heading != rank else "")
+
+
+def _wider(
+    tree: LabelTree,
+    node: int,
+    page: Page,
+    box: Box,
+    ranks: Mapping[str, str],
+    rules: WikiRules,
+) -> int | None:
     """Return the ancestor that a page is about rather than the label, if it is."""
     line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
-    own = tree.ranks[int(tree.rank[node])]
-    if any(_says(ranks.get(own, ""), name) for name in _distinct(tree, node)):
+    if _is_own(tree, node, box, rules):
         return None
     for ancestor in line:
         if is_named(tree, ancestor, page.title) and not is_named(tree, node, page.title):
@@ -185,11 +202,9 @@ def _is_narrower(tree: LabelTree, node: int, page: Page, ranks: Mapping[str, str
     return not is_named(tree, node, said) and not alone
 
 
-def _is_another(
-    tree: LabelTree, node: int, page: Page, box: Mapping[str, str], rules: WikiRules
-) -> bool:
+def _is_another(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) -> bool:
     """Return whether a box names something else of the label's own rank: a sister."""
-    if not _own_rows(tree, node, box, rules) or _names_itself(tree, node, box, rules):
+    if not _own_rows(tree, node, box, rules) or _is_own(tree, node, box, rules):
         return False
     # an accepted name beside the one asked for: then the site itself says that they are one
     own = {fold(name) for name in _distinct(tree, node)}
@@ -199,24 +214,42 @@ def _is_another(
     )
 
 
-def _own_rows(tree: LabelTree, node: int, box: Mapping[str, str], rules: WikiRules) -> list[str]:
+def _own_rows(tree: LabelTree, node: int, box: Box, rules: WikiRules) -> list[str]:
     """Return what a box says at the rank of the label."""
     rank = tree.ranks[int(tree.rank[node])]
-    return [box[row] for row in (rank, *rules.boxes.get(rank, ())) if box.get(row)]
+    said = (_value(box, rank, row) for row in (rank, *rules.boxes.get(rank, ())))
+    return [text for text in said if text]
 
 
-def _names_itself(tree: LabelTree, node: int, box: Mapping[str, str], rules: WikiRules) -> bool:
-    """Return whether a box gives a name of the label as its own or as a synonym."""
+def _is_own(tree: LabelTree, node: int, box: Box, rules: WikiRules) -> bool:
+    """Return whether a box gives a name of the label at the label's rank, perhaps abbreviated."""
     own = _own_rows(tree, node, box, rules)
     above = tree.ranks[int(tree.rank[tree.parent[node]])] if tree.parent[node] >= 0 else ""
-    synonyms = [part for row, text in box.items() if "synonym" in row for part in text.split(";")]
     for name in _distinct(tree, node):
-        if any(_says(text, name) for text in (*own, *synonyms)):
-            return True
         first, _, rest = name.partition(" ")
+        if any(_says(text, name) for text in own):
+            return True
         if rest and any(_says(text, f"{first[:1]}. {rest}") for text in own):
-            return fold(box.get(above, first)) == fold(first)
+            return fold(box.rows.get(above, first)) == fold(first)
     return False
+
+
+def _is_synonym(tree: LabelTree, node: int, box: Box) -> bool:
+    """Return whether a box lists a name of the label among its synonyms."""
+    texts = [text for row, text in (*box.rows.items(), *box.below.items()) if "synonym" in row]
+    return any(_says(text, name) for text in texts for name in _distinct(tree, node))
+
+
+def _is_said_to_be(tree: LabelTree, node: int, page: Page, box: Box) -> bool:
+    """Return whether the site itself says that the page's subject bears a formal name of the label.
+
+    By a redirect or a list of synonyms, for names of several words; of single words many are
+    homonyms.
+    """
+    if len(tree.names[node].split()) < 2:
+        return False
+    own = {fold(name) for name in _distinct(tree, node)}
+    return (page.redirected and fold(page.asked) in own) or _is_synonym(tree, node, box)
 
 
 def _distinct(tree: LabelTree, node: int) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
@@ -59,6 +59,16 @@ class Page:
     def redirected(self) -> bool:
         """Whether another title led here."""
         return _plain(self.title) != _plain(self.asked)
+
+
+@dataclass(frozen=True)
+class Box:
+    """An information box; its headings are in lower case."""
+
+    rows: dict[str, str] = field(default_factory=dict)
+    """Heading -> what stands beside it."""
+    below: dict[str, str] = field(default_factory=dict)
+    """Heading that has a row to itself -> what stands below it, a list parted by ";"."""
 
 
 class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
@@ -133,12 +143,17 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
         return tuple(str(link["title"]) for page in pages for link in page.get("links", ()))
 
     async def find(self, words: str, limit: int) -> tuple[str, ...]:
-        """Return the titles that the site's search offers, best first."""
+        """Return the titles that the site's search offers, best first.
+
+        Where there are none, those of the spelling that the site suggests.
+        """
         found = await self._ask(self.search(words, limit=limit))
+        if not found.pages and found.suggestion and found.suggestion != words:
+            found = await self._ask(self.search(found.suggestion, limit=limit))
         return tuple(found.pages)
 
-    async def box(self, title: str) -> dict[str, str]:
-        """Return the rows of a page's information box: heading, in lower case -> text."""
+    async def box(self, title: str) -> Box:
+        """Return a page's information box."""
         answer = await self._get_json(action="parse", page=title, prop="text", section=0)
         html = answer.get("parse", {}).get("text", {}).get("*", "")
         return read_box(str(html))
@@ -280,22 +295,19 @@ def split_sections(text: str) -> tuple[str, tuple[Section, ...]]:
     return text[: marks[0].start() if marks else len(text)].strip(), sections
 
 
-def read_box(html: str) -> dict[str, str]:
-    """Return the rows of the first information box of a page's HTML.
-
-    A row of a heading alone ("Binomial name") heads the rows of one cell below it.
-    """
+def read_box(html: str) -> Box:
+    """Return the first information box of a page's HTML."""
     reader = _BoxReader()
     reader.feed(html)
-    box: dict[str, str] = {}
+    box = Box()
     heading = ""
     for cells in reader.rows:
         if len(cells) >= 2 and cells[0]:
             heading = ""
-            box.setdefault(_heading(cells[0]), " ".join(cells[1:]).strip())
+            box.rows.setdefault(_heading(cells[0]), " ".join(cells[1:]).strip())
         elif len(cells) == 1 and cells[0]:
-            if heading and heading not in box:
-                box[heading] = cells[0]
+            if heading and heading not in box.below:
+                box.below[heading] = cells[0]
                 heading = ""
             else:
                 heading = _heading(cells[0])

@@ -11,10 +11,10 @@ from typing import Any
 from domainclip.domains.contract import WikiRules
 from domainclip.domains.labels import LabelTree
 
-from .matching import Judgement, is_named, judge, titles
+from .matching import Judgement, is_list, is_named, judge, titles
 from .records import Answer, Record
 from .sections import pick_sections
-from .site import Page, Site
+from .site import Box, Page, Site
 
 SEARCHED, LINKED = 5, 8
 """Hits of a search, and links of a list of meanings, that are looked at."""
@@ -67,7 +67,9 @@ class WikipediaProvider:
         wider: tuple[Page, Judgement] | None = None
         refused = ""
         async for page in self._candidates(tree, node):
-            box = await self.site.box(page.title) if self.rules.boxes else {}
+            if is_list(page.title):
+                continue
+            box = await self.site.box(page.title) if self.rules.boxes else Box()
             found = judge(tree, node, page, box, self.rules)
             if found.kind == "same":
                 return await self._answer(tree, node, page, found)

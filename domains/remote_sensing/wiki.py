@@ -24,5 +24,12 @@ WIKI = WikiRules(
         "area",
         "plantation",
         "settlement",
+        "airport",
+        "railway",
+        "tracks",
+        "ground",
+        "water",
+        "coast",
+        "trees",
     ),
 )
