@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from domainclip.domains.contract import WikiRules
@@ -24,6 +24,9 @@ _RELATIVE = re.compile(
     re.I,
 )
 """What ends a definition: after it stands what something does, or what it has to do with."""
+_VERB = re.compile(r"\b(?:is|are|was|were)\b")
+_FIELD = re.compile(r"^In ([^,]+),")
+_FORMER = r"\b(?:formerly|previously|once|originally|earlier|syn|synonyms?|basionym|known as)\b"
 _ONLY = re.compile(r"\b(?:only|sole|single|monotypic|monospecific)\b", re.I)
 _LATIN = ("orum", "ii", "ae", "us", "um", "is", "er", "a", "e", "i")
 """Endings that one name may have in several genders."""
@@ -39,6 +42,9 @@ class Judgement:
     node: int
     """The node that the page is about; the label's own for `other`."""
     reason: str
+    certain: bool = True
+    """False for a group's name that is redirected to a page of one of its members: right only where
+    the group has no page of its own."""
 
 
 def titles(tree: LabelTree, node: int) -> tuple[str, ...]:
@@ -82,16 +88,19 @@ def judge(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) ->
         or is_spelt(tree, node, page.title)
         or (page.redirected and is_named(tree, node, page.asked))
         or _is_own(tree, node, box, rules)
-        or _is_synonym(tree, node, box)
+        or _is_said_to_be(tree, node, page, box)
         or any(_says(_subject(opening), name) for name in _distinct(tree, node))
     )
     if not named:
         return Judgement("other", node, f"{page.title!r} does not bear its name")
-    if _is_narrower(tree, node, page, ranks):
+    narrower = _is_narrower(tree, node, ranks)
+    if narrower and not _stands_for(tree, node, page):
         return Judgement("other", node, f"{page.title!r} is about something narrower")
     wider = _wider(tree, node, page, box, ranks, rules)
     if ranks:
-        return _judge_box(tree, node, page, box, ranks, rules, wider)
+        found = _judge_box(tree, node, page, box, ranks, rules, wider)
+        sure = not narrower or not page.redirected or _is_only(tree, node, page)
+        return replace(found, certain=sure)
     if wider is not None and not page.redirected:
         return Judgement("other", node, f"{page.title!r} is about {tree.names[wider]}")
     if wider is not None:
@@ -131,8 +140,9 @@ def _judge_box(
         said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken) or "no rank in common"
         return Judgement("other", node, f"{page.title!r} is another one: {said}")
     shared = [rank for rank in tree.ranks if rank in agreed or rank in broken]
-    moved = {*shared[-2:]} <= {*broken} and not _is_said_to_be(tree, node, page, box)
-    if len(broken) >= len(agreed) or moved:
+    said_to_be = _is_said_to_be(tree, node, page, box)
+    moved = {*shared[-2:]} <= {*broken} and not said_to_be
+    if len(broken) >= len(agreed) + said_to_be or moved:
         said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken)
         return Judgement("other", node, f"{page.title!r} is another one: {said}")
     if wider is not None:
@@ -172,7 +182,7 @@ def _wider(
 ) -> int | None:
     """Return the ancestor that a page is about rather than the label, if it is."""
     line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
-    if _is_own(tree, node, box, rules):
+    if _is_own(tree, node, box, rules) or fold(page.title) in map(fold, _distinct(tree, node)):
         return None
     for ancestor in line:
         if is_named(tree, ancestor, page.title) and not is_named(tree, node, page.title):
@@ -187,19 +197,28 @@ def _wider(
     return None
 
 
-def _is_narrower(tree: LabelTree, node: int, page: Page, ranks: Mapping[str, str]) -> bool:
-    """Return whether a box classifies the page below the label's rank.
-
-    A group of one member may have its page under the member's name; then the site says so itself,
-    by its title or by a redirect.
-    """
+def _is_narrower(tree: LabelTree, node: int, ranks: Mapping[str, str]) -> bool:
+    """Return whether a box classifies a page below the label's rank."""
     finest = max((tree.ranks.index(rank) for rank in ranks if rank in tree.ranks), default=-1)
-    if finest <= int(tree.rank[node]):
-        return False
+    return finest > int(tree.rank[node])
+
+
+def _stands_for(tree: LabelTree, node: int, page: Page) -> bool:
+    """Return whether a page about a member stands for the group as well.
+
+    A group of one member may have its page under the member's name; then the site says so itself:
+    by its title, by a redirect, or in words.
+    """
     said = page.asked if page.redirected else page.title
+    return is_named(tree, node, said) or _is_only(tree, node, page)
+
+
+def _is_only(tree: LabelTree, node: int, page: Page) -> bool:
+    """Return whether a page says that its subject is all there is of the label."""
     opening = _opening(page)
-    alone = _ONLY.search(opening) and any(_says(opening, n) for n in _distinct(tree, node))
-    return not is_named(tree, node, said) and not alone
+    return _ONLY.search(opening) is not None and any(
+        _says(opening, name) for name in _distinct(tree, node)
+    )
 
 
 def _is_another(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) -> bool:
@@ -209,8 +228,11 @@ def _is_another(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRul
     # an accepted name beside the one asked for: then the site itself says that they are one
     own = {fold(name) for name in _distinct(tree, node)}
     bare = fold(_BRACKET.sub("", page.title))
-    return not (bare in own or (page.redirected and fold(page.asked) in own)) and not is_spelt(
-        tree, node, page.title
+    return not (
+        bare in own
+        or _is_said_to_be(tree, node, page, box)
+        or (page.redirected and fold(page.asked) in own)
+        or is_spelt(tree, node, page.title)
     )
 
 
@@ -243,13 +265,15 @@ def _is_synonym(tree: LabelTree, node: int, box: Box) -> bool:
 def _is_said_to_be(tree: LabelTree, node: int, page: Page, box: Box) -> bool:
     """Return whether the site itself says that the page's subject bears a formal name of the label.
 
-    By a redirect or a list of synonyms, for names of several words; of single words many are
-    homonyms.
+    By a redirect, a list of synonyms, or a former name in the lead, for names of several words; of
+    single words many are homonyms.
     """
     if len(tree.names[node].split()) < 2:
         return False
     own = {fold(name) for name in _distinct(tree, node)}
-    return (page.redirected and fold(page.asked) in own) or _is_synonym(tree, node, box)
+    if (page.redirected and fold(page.asked) in own) or _is_synonym(tree, node, box):
+        return True
+    return any(_was_called(page.lead, name) for name in _distinct(tree, node))
 
 
 def _distinct(tree: LabelTree, node: int) -> tuple[str, ...]:
@@ -284,16 +308,25 @@ def _opening(page: Page) -> str:
     return sentences[0] if sentences else ""
 
 
+def _was_called(lead: str, name: str) -> bool:
+    """Return whether a lead gives a name as a former one, or as another one of the same thing."""
+    words = r"\s+".join(map(re.escape, name.split()))
+    return re.search(rf"{_FORMER}[^.;]{{0,40}}?\b{words}\b", lead, re.I) is not None
+
+
 def _subject(sentence: str) -> str:
-    """Return what a sentence is about: what stands before its verb."""
-    return re.split(r"\b(?:is|are|was|were)\b", sentence, maxsplit=1)[0]
+    """Return what a sentence is about: what stands before its verb; "" where it has none."""
+    verb = _VERB.search(sentence)
+    return sentence[: verb.start()] if verb else ""
 
 
 def _definition(sentence: str) -> str:
     """Return the part of a sentence that says what its subject is, up to a relative clause."""
-    said = sentence[len(_subject(sentence)) :]
+    verb = _VERB.search(sentence)
+    said = sentence[verb.start() if verb else 0 :]
     end = _RELATIVE.search(said)
-    return said[: end.start()] if end else said
+    field = _FIELD.match(sentence)
+    return (field[1] + " " if field else "") + (said[: end.start()] if end else said)
 
 
 def _is_of(category: str, name: str) -> bool:
@@ -302,7 +335,7 @@ def _is_of(category: str, name: str) -> bool:
     if not match:
         return False
     rest = category[match.end() :].split()
-    return len(rest) <= 1 or rest[0] in ("of", "in", "by", "from", "described")
+    return len(rest) <= 1 or rest[0] in ("of", "by", "from", "described")
 
 
 def is_spelt(tree: LabelTree, node: int, title: str) -> bool:

@@ -65,20 +65,24 @@ class WikipediaProvider:
             SiteLost: If the site does not answer.
         """
         wider: tuple[Page, Judgement] | None = None
+        perhaps: tuple[Page, Judgement] | None = None
         refused = ""
         async for page in self._candidates(tree, node):
             if is_list(page.title):
                 continue
             box = await self.site.box(page.title) if self.rules.boxes else Box()
             found = judge(tree, node, page, box, self.rules)
-            if found.kind == "same":
+            if found.kind == "same" and not found.certain:
+                perhaps = perhaps or (page, found)
+            elif found.kind == "same":
                 return await self._answer(tree, node, page, found)
-            if found.kind == "ancestor":
+            elif found.kind == "ancestor":
                 wider = wider or (page, found)
             elif is_named(tree, node, page.title) or page.redirected:
                 refused = refused or found.reason
-        if wider is not None:
-            return await self._answer(tree, node, *wider)
+        for kept in (perhaps, wider):
+            if kept is not None:
+                return await self._answer(tree, node, *kept)
         if refused:
             return Answer("refused", reason=refused)
         return Answer("missing", reason="no page of that name")

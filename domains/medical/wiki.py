@@ -26,5 +26,8 @@ WIKI = WikiRules(
         "tissue",
         "disease",
         "anatomy",
+        "anatomical",
+        "cells",
+        "epithelial",
     ),
 )

@@ -11,8 +11,6 @@ WIKI = WikiRules(
         "land",
         "agriculture",
         "infrastructure",
-        "building",
-        "buildings",
         "body of water",
         "landform",
         "vegetation",
@@ -21,7 +19,6 @@ WIKI = WikiRules(
         "transport",
         "facility",
         "venue",
-        "area",
         "plantation",
         "settlement",
         "airport",
@@ -31,5 +28,6 @@ WIKI = WikiRules(
         "water",
         "coast",
         "trees",
+        "mine",
     ),
 )
