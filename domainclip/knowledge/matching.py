@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -11,27 +11,15 @@ from domainclip.domains.contract import WikiRules
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.names import fold
 
-from .sentences import split_sentences
+from .openings import definition, is_of, opening_of, says, subject, was_called
 from .site import Box, Page
+from .spellings import is_alike, is_same, numbers
 
 _NO_TITLE = re.compile(r"[|#<>\[\]{}\n]")
 _BRACKET = re.compile(r"\s*\([^()]*\)$")
 _ASIDE = re.compile(r"\([^()]*\)")
 _LIST = re.compile(r"^(?:lists?|outline|index|glossary) of\b", re.I)
-_RELATIVE = re.compile(
-    r"\b(?:that|which|who|whose|where|named|called after|after|about|feeds?|food|search|such as)\b"
-    r"|[;:]",
-    re.I,
-)
-"""What ends a definition: after it stands what something does, or what it has to do with."""
-_VERB = re.compile(r"\b(?:is|are|was|were)\b")
-_FIELD = re.compile(r"^In ([^,]+),")
-_FORMER = r"\b(?:formerly|previously|once|originally|earlier|syn|synonyms?|basionym|known as)\b"
 _ONLY = re.compile(r"\b(?:only|sole|single|monotypic|monospecific)\b", re.I)
-_LATIN = ("orum", "ii", "ae", "us", "um", "is", "er", "a", "e", "i")
-"""Endings that one name may have in several genders."""
-_SPELT = 6
-"""Letters from which on a word may differ by one letter and still be the same."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,7 @@ def is_named(tree: LabelTree, node: int, title: str) -> bool:
     """Return whether a title is a name of a label, what stands in brackets after it left out."""
     own = {fold(name) for name in tree.all_names(node)}
     bare = fold(_BRACKET.sub("", title))
-    return bare in own or any(_plurals(bare) & _plurals(name) for name in own)
+    return bare in own or any(numbers(bare) & numbers(name) for name in own)
 
 
 def is_list(title: str) -> bool:
@@ -81,7 +69,7 @@ def judge(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) ->
         box: Its information box, see `Site.box`; empty where it has none.
         rules: The domain's rules.
     """
-    opening = _opening(page)
+    opening = opening_of(page)
     ranks = _ranks_of(box, rules)
     named = (
         is_named(tree, node, page.title)
@@ -89,7 +77,7 @@ def judge(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) ->
         or (page.redirected and is_named(tree, node, page.asked))
         or _is_own(tree, node, box, rules)
         or _is_said_to_be(tree, node, page, box)
-        or any(_says(_subject(opening), name) for name in _distinct(tree, node))
+        or any(says(subject(opening), name) for name in _distinct(tree, node))
     )
     if not named:
         return Judgement("other", node, f"{page.title!r} does not bear its name")
@@ -131,10 +119,10 @@ def _judge_box(
     for index, rank in enumerate(tree.ranks):
         if rank in ranks and index in lineage and index != own:
             names = tree.all_names(lineage[index])
-            same = any(_is_same(ranks[rank], name, rules.endings.get(rank, ())) for name in names)
+            same = any(is_same(ranks[rank], name, rules.endings.get(rank, ())) for name in names)
             (agreed if same else broken).append(rank)
     if not agreed and (broken or wider is None):
-        vouched = "" if broken else _vouched(tree, node, page, _opening(page), rules)
+        vouched = "" if broken else _vouched(tree, node, page, opening_of(page), rules)
         if vouched:
             return Judgement("same", node, f"{_how(page)}; {vouched}")
         said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken) or "no rank in common"
@@ -215,9 +203,9 @@ def _stands_for(tree: LabelTree, node: int, page: Page) -> bool:
 
 def _is_only(tree: LabelTree, node: int, page: Page) -> bool:
     """Return whether a page says that its subject is all there is of the label."""
-    opening = _opening(page)
+    opening = opening_of(page)
     return _ONLY.search(opening) is not None and any(
-        _says(opening, name) for name in _distinct(tree, node)
+        says(opening, name) for name in _distinct(tree, node)
     )
 
 
@@ -249,9 +237,9 @@ def _is_own(tree: LabelTree, node: int, box: Box, rules: WikiRules) -> bool:
     above = tree.ranks[int(tree.rank[tree.parent[node]])] if tree.parent[node] >= 0 else ""
     for name in _distinct(tree, node):
         first, _, rest = name.partition(" ")
-        if any(_says(text, name) for text in own):
+        if any(says(text, name) for text in own):
             return True
-        if rest and any(_says(text, f"{first[:1]}. {rest}") for text in own):
+        if rest and any(says(text, f"{first[:1]}. {rest}") for text in own):
             return fold(box.rows.get(above, first)) == fold(first)
     return False
 
@@ -259,7 +247,7 @@ def _is_own(tree: LabelTree, node: int, box: Box, rules: WikiRules) -> bool:
 def _is_synonym(tree: LabelTree, node: int, box: Box) -> bool:
     """Return whether a box lists a name of the label among its synonyms."""
     texts = [text for row, text in (*box.rows.items(), *box.below.items()) if "synonym" in row]
-    return any(_says(text, name) for text in texts for name in _distinct(tree, node))
+    return any(says(text, name) for text in texts for name in _distinct(tree, node))
 
 
 def _is_said_to_be(tree: LabelTree, node: int, page: Page, box: Box) -> bool:
@@ -273,7 +261,7 @@ def _is_said_to_be(tree: LabelTree, node: int, page: Page, box: Box) -> bool:
     own = {fold(name) for name in _distinct(tree, node)}
     if (page.redirected and fold(page.asked) in own) or _is_synonym(tree, node, box):
         return True
-    return any(_was_called(page.lead, name) for name in _distinct(tree, node))
+    return any(was_called(page.lead, name) for name in _distinct(tree, node))
 
 
 def _distinct(tree: LabelTree, node: int) -> tuple[str, ...]:
@@ -284,58 +272,22 @@ def _distinct(tree: LabelTree, node: int) -> tuple[str, ...]:
 
 def _vouched(tree: LabelTree, node: int, page: Page, opening: str, rules: WikiRules) -> str:
     """Return what places a page in the lineage, or "": an ancestor's name or a context word."""
-    definition = _definition(opening)
+    said = definition(opening)
     line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
     for ancestor in line:
         for name in tree.all_names(ancestor):
             if fold(name) in {fold(own) for own in tree.all_names(node)}:
                 continue
-            if _says(definition, name):
+            if says(said, name):
                 return f"first sentence names {name}"
-            if any(_is_of(category, name) for category in page.categories):
+            if any(is_of(category, name) for category in page.categories):
                 return f"categories name {name}"
     for word in rules.context:
-        if _says(definition, word):
+        if says(said, word):
             return f"first sentence says {word!r}"
-        if any(_is_of(category, word) for category in page.categories):
+        if any(is_of(category, word) for category in page.categories):
             return f"categories say {word!r}"
     return ""
-
-
-def _opening(page: Page) -> str:
-    """Return the first sentence of a page, which says what it is about."""
-    sentences = split_sentences(" ".join(page.lead.split()))
-    return sentences[0] if sentences else ""
-
-
-def _was_called(lead: str, name: str) -> bool:
-    """Return whether a lead gives a name as a former one, or as another one of the same thing."""
-    words = r"\s+".join(map(re.escape, name.split()))
-    return re.search(rf"{_FORMER}[^.;]{{0,40}}?\b{words}\b", lead, re.I) is not None
-
-
-def _subject(sentence: str) -> str:
-    """Return what a sentence is about: what stands before its verb; "" where it has none."""
-    verb = _VERB.search(sentence)
-    return sentence[: verb.start()] if verb else ""
-
-
-def _definition(sentence: str) -> str:
-    """Return the part of a sentence that says what its subject is, up to a relative clause."""
-    verb = _VERB.search(sentence)
-    said = sentence[verb.start() if verb else 0 :]
-    end = _RELATIVE.search(said)
-    field = _FIELD.match(sentence)
-    return (field[1] + " " if field else "") + (said[: end.start()] if end else said)
-
-
-def _is_of(category: str, name: str) -> bool:
-    """Return whether a category is one of things of that name, rather than one to do with them."""
-    match = re.match(rf"{re.escape(name)}(?:s|es)?\b\s*", category, re.I)
-    if not match:
-        return False
-    rest = category[match.end() :].split()
-    return len(rest) <= 1 or rest[0] in ("of", "by", "from", "described")
 
 
 def is_spelt(tree: LabelTree, node: int, title: str) -> bool:
@@ -347,52 +299,7 @@ def is_spelt(tree: LabelTree, node: int, title: str) -> bool:
     said = fold(_BRACKET.sub("", title))
     if tree.find(said) or " " not in said:
         return False
-    return any(_alike(said, fold(name)) for name in _distinct(tree, node))
-
-
-def _alike(one: str, other: str) -> bool:
-    (*first, last), (*others, word) = one.split(), other.split()
-    if first != others or not first:
-        return False
-    stems = [_stem(text, _LATIN) for text in (last, word)]
-    return stems[0] == stems[1] or (min(len(last), len(word)) >= _SPELT and _one_off(last, word))
-
-
-def _one_off(one: str, other: str) -> bool:
-    """Return whether two words differ by one letter changed, added or left out."""
-    if abs(len(one) - len(other)) > 1:
-        return False
-    short, long = sorted((one, other), key=len)
-    i = next((i for i, c in enumerate(short) if c != long[i]), len(short))
-    return short[i + (len(short) == len(long)) :] == long[i + 1 :]
-
-
-def _says(text: str, name: str) -> bool:
-    """Return whether a text has a name as words of its own, in the singular or the plural."""
-    words = r"[\s_-]+".join(map(re.escape, name.split()))
-    ending = "" if name.endswith("s") else "(?:s|es)?"
-    return bool(words) and re.search(rf"(?<!\w){words}{ending}(?!\w)", text, re.I) is not None
-
-
-def _is_same(said: str, name: str, endings: Iterable[str]) -> bool:
-    one, other = fold(said), fold(name)
-    return one == other or _stem(one, endings) == _stem(other, endings)
-
-
-def _stem(name: str, endings: Iterable[str]) -> str:
-    cut = next((e for e in sorted(endings, key=len, reverse=True) if name.endswith(e)), "")
-    return name[: len(name) - len(cut)] if cut and len(name) - len(cut) >= 3 else name
-
-
-def _plurals(name: str) -> set[str]:
-    forms = {name}
-    if name.endswith("ies"):
-        forms.add(name[:-3] + "y")
-    if name.endswith("es"):
-        forms.add(name[:-2])
-    if name.endswith("s"):
-        forms.add(name[:-1])
-    return forms
+    return any(is_alike(said, fold(name)) for name in _distinct(tree, node))
 
 
 def _how(page: Page) -> str:

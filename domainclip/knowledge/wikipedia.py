@@ -103,24 +103,29 @@ class WikipediaProvider:
 
     async def _candidates(self, tree: LabelTree, node: int) -> AsyncIterator[Page]:
         """Yield pages that may be the label's, the likeliest first, each once."""
-        seen: set[str] = set()
+        seen: set[tuple[str, bool]] = set()
+
+        def is_new(page: Page | None) -> bool:
+            """A page is looked at again where a redirect of the label's name leads to it."""
+            if page is None or (page.title, page.redirected) in seen or (page.title, True) in seen:
+                return False
+            seen.add((page.title, page.redirected))
+            return True
+
         for title in titles(tree, node):
             page = await self._read(title)
-            if page is None or page.title in seen:
+            if page is None or not is_new(page):
                 continue
-            seen.add(page.title)
             if not page.ambiguous:
                 yield page
                 continue
             for link in _likely(await self.site.links(page.title), title):
                 meant = await self._read(link)
-                if meant is not None and not meant.ambiguous and meant.title not in seen:
-                    seen.add(meant.title)
+                if meant is not None and not meant.ambiguous and is_new(meant):
                     yield meant
         for title in await self.site.find(tree.names[node], SEARCHED):
-            page = None if title in seen else await self._read(title)
-            if page is not None and not page.ambiguous and page.title not in seen:
-                seen.add(page.title)
+            page = await self._read(title)
+            if page is not None and not page.ambiguous and is_new(page):
                 yield page
 
     async def _read(self, title: str) -> Page | None:
