@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import wikipediaapi  # type: ignore[import-untyped]
 
 from domainclip import __version__
@@ -21,6 +22,10 @@ from domainclip.errors import DomainclipError, UsageError
 PATIENCE = 120.0
 """Seconds that a site may ask us to wait; longer, and the work stops and is taken up later."""
 TIMEOUT, RETRIES = 20.0, 4
+_ABSENT = ("missingtitle", "invalidtitle", "nosuchsection", "pagecannotexist")
+"""Errors that only say that there is no such page."""
+_BUSY = ("maxlag", "ratelimited", "readonly", "internal_api_error")
+"""Beginnings of errors that pass."""
 LAG = 5
 """Seconds that the site's copies may lag behind before we hold back, as its operators ask."""
 _MEANINGS = re.compile(r"\b(?:may|can)(?: also)? refer to\b", re.I)
@@ -211,17 +216,31 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
 
     async def _do_get(self, url: str, params: dict[str, Any]) -> Any:
         await self._limiter.wait()
-        return await super()._do_get(url, params)
+        try:
+            return await super()._do_get(url, params)
+        except httpx.TransportError as error:  # cut off half-way: the library would not try again
+            raise wikipediaapi.WikiConnectionError(url) from error
 
     def _process_response(self, r: Any, url: str) -> dict[str, Any]:
-        lagging = r.headers.get("MediaWiki-API-Error") == "maxlag"
-        if r.status_code == 429 or lagging or (r.status_code >= 500 and "Retry-After" in r.headers):
-            wait = seconds_to_wait(r.headers.get("Retry-After"))
-            self._limiter.hold(min(wait, PATIENCE))
-            if wait > PATIENCE:
-                raise SiteLost(f"{self.api} asks us to wait {wait:.0f} s", "try again then")
-            raise wikipediaapi.WikiRateLimitError(url, int(wait + 0.999))
-        return dict(super()._process_response(r, url))
+        if r.status_code == 429 or (r.status_code >= 500 and "Retry-After" in r.headers):
+            raise self._hold(r, url)
+        answer = dict(super()._process_response(r, url))
+        error = answer.get("error", {})
+        code = str(error.get("code", ""))
+        if code.startswith(_BUSY):
+            raise self._hold(r, url)
+        if code and code not in _ABSENT:
+            raise SiteLost(f"{self.api} refuses: {error.get('info', code)}", "try later")
+        return answer
+
+    def _hold(self, r: Any, url: str) -> Exception:
+        """Hold all requests back as long as the site asks; the error has this one tried again."""
+        wait = seconds_to_wait(r.headers.get("Retry-After"))
+        if wait > PATIENCE:
+            return SiteLost(f"{self.api} asks us to wait {wait:.0f} s", "try again then")
+        self._limiter.hold(wait)
+        again: Exception = wikipediaapi.WikiRateLimitError(url, 0)  # the limiter waits, for all
+        return again
 
 
 class SiteLost(DomainclipError):
@@ -235,19 +254,22 @@ class _Limiter:
         if rate <= 0:
             raise UsageError(f"a rate of {rate} requests a second", "give a number above 0")
         self._gap = 1.0 / rate
-        self._next = 0.0
+        self._next = self._held = 0.0
 
     async def wait(self) -> None:
-        """Wait for the next turn."""
-        now = time.monotonic()
-        turn = max(now, self._next)
-        self._next = turn + self._gap
-        if turn > now:
+        """Wait for the next turn; one that falls into a halt is lost."""
+        while True:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._gap
             await asyncio.sleep(turn - now)
+            if time.monotonic() >= self._held:
+                return
 
     def hold(self, seconds: float) -> None:
         """Let nobody through for a while."""
-        self._next = max(self._next, time.monotonic() + seconds)
+        self._held = max(self._held, time.monotonic() + seconds)
+        self._next = max(self._next, self._held)
 
 
 def find_api(address: str) -> str:
