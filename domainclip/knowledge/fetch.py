@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -76,8 +76,22 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     except RuntimeError:
         asyncio.run(work)
         return
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
+
+    async def begin() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        started.set_result((asyncio.get_running_loop(), task))
+        await work
+
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, work).result()
+        done = pool.submit(asyncio.run, begin())
+        try:
+            done.result()
+        except KeyboardInterrupt:  # leaving the pool would wait for all that is left to ask
+            loop, task = started.result()
+            loop.call_soon_threadsafe(task.cancel)
+            raise
 
 
 class _Work:
@@ -116,6 +130,8 @@ class _Work:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(concurrency, len(nodes))):
                     group.create_task(work())
+        except ExceptionGroup as several:  # errors of ours; one tells what is wrong
+            raise several.exceptions[0] from None
         finally:
             close = getattr(self.provider, "close", None)
             if close is not None:

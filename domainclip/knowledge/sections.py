@@ -9,19 +9,23 @@ from .site import Page, Section
 
 _NOTES = re.compile(r"\[(?:\d+|[a-z]|note \d+|citation needed|update)\]", re.I)
 _MATH = re.compile(r"\{\\displaystyle[^{}]*\}")
+_EMPTY = re.compile(r"\s*\([\s,;:/–-]*\)")
+_LOOSE = re.compile(r"\s+([,.;:)])")
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u2060\ufeff]")
 
 
 def pick_sections(page: Page, wanted: Sequence[str]) -> list[tuple[str, str]]:
     """Return (heading, text) of the sections asked for, best first; the lead where there is none.
 
-    A heading counts that contains a wanted word, case ignored; its text takes in all of its
-    sub-sections. The lead has the heading "".
+    A heading counts that contains a wanted word, case ignored; those that begin with it come before
+    those that mention it ("History of the description"). A section takes in its sub-sections. The
+    lead has the heading "".
     """
     picked: dict[int, str] = {}
     taken: set[int] = set()
     for word in wanted:
-        for i, section in enumerate(page.sections):
-            if i in taken or word.lower() not in section.heading.lower():
+        for i in _headed(page.sections, word.lower()):
+            if i in taken:
                 continue
             end = _end(page.sections, i)
             taken.update(range(i, end))
@@ -35,9 +39,17 @@ def pick_sections(page: Page, wanted: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def clean(text: str) -> str:
-    """Return plain text: no footnote marks, no empty lines, single blanks."""
-    text = _MATH.sub("", _NOTES.sub("", text))
+    """Return plain text without what is left where formulas, sounds and notes were taken out."""
+    text = _EMPTY.sub("", _MATH.sub("", _NOTES.sub("", _UNSEEN.sub("", text))))
+    text = _LOOSE.sub(r"\1", text)
     return "\n".join(filter(None, (" ".join(line.split()) for line in text.splitlines())))
+
+
+def _headed(sections: Sequence[Section], word: str) -> list[int]:
+    """Return the places of sections whose heading has a word, the nearest to it first."""
+    headings = [" ".join(section.heading.lower().split()) for section in sections]
+    found = [i for i, heading in enumerate(headings) if word in heading]
+    return sorted(found, key=lambda i: (headings[i] != word, not headings[i].startswith(word)))
 
 
 def _end(sections: Sequence[Section], start: int) -> int:
