@@ -164,3 +164,29 @@ def test_new_settings_at_rest_leave_the_draws_as_they_were(tree):
     )
     nodes, indices = np.full(64, node(tree, "monarch")), np.arange(64) % 2
     assert plain.draw(nodes, indices, (3,)).texts == mixed.draw(nodes, indices, (3,)).texts
+
+
+def test_both_says_every_picture_by_a_name_and_some_by_a_caption_beside_it(tree):
+    nodes = [node(tree, "monarch"), node(tree, "Danaus chrysippus")] * 40
+    captions = [("orange wings",) if i % 2 else () for i in range(80)]
+    views = TextViews(
+        tree, PromptSet(), {"formal": 1.0}, captions,
+        caption_share=1.0, template_share=0.0, both=True,
+    )  # fmt: skip
+    drawn = draw(views, nodes)
+    named, told = drawn.pictures[~drawn.is_caption], drawn.pictures[drawn.is_caption]
+    assert named.tolist() == list(range(80))
+    assert told.tolist() == list(range(1, 80, 2))
+    assert {drawn.texts[row] for row in drawn.rows[drawn.is_caption]} == {"orange wings"}
+
+
+def test_both_draws_the_same_captions_and_names_as_one_of_them(tree):
+    nodes = [node(tree, "monarch")] * 60
+    captions = [(f"caption {i}",) for i in range(60)]
+    one, two = (
+        draw(TextViews(tree, PromptSet(), {"common": 1.0}, captions, both=both), nodes)
+        for both in (False, True)
+    )
+    said = {(p, two.texts[row]) for p, row in zip(two.pictures, two.rows, strict=True)}
+    assert {(p, one.texts[row]) for p, row in zip(one.pictures, one.rows, strict=True)} <= said
+    assert len(two.rows) == 60 + int(one.is_caption.sum())
