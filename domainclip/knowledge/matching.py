@@ -4,303 +4,276 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from domainclip.domains.contract import WikiRules
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.names import fold
 
-from .openings import definition, is_of, opening_of, says, subject, was_called
-from .site import Box, Page
-from .spellings import is_alike, is_same, numbers
+from .boxes import Box
+from .naming import Names, is_same, is_title, line_of, rank_endings
+from .openings import category_says, defining_phrases, field_of, is_place, says, was_called
+from .site import Listed, Page
 
-_NO_TITLE = re.compile(r"[|#<>\[\]{}\n]")
-_BRACKET = re.compile(r"\s*\([^()]*\)$")
 _ASIDE = re.compile(r"\([^()]*\)")
-_LIST = re.compile(r"^(?:lists?|outline|index|glossary) of\b", re.I)
-_ONLY = re.compile(r"\b(?:only|sole|single|monotypic|monospecific)\b", re.I)
+_ONLY = re.compile(r"\b(?:only|sole|single|monotypic)\b", re.IGNORECASE)
+_UNPLACED = ("incertae sedis", "see text", "unassigned", "disputed")
 
 
 @dataclass(frozen=True)
 class Judgement:
     """What a page is to a label."""
 
-    kind: Literal["same", "ancestor", "other"]
+    kind: Literal["same", "ancestor", "wider", "other"]
+    """`ancestor`: the site leads from a name of the label to the page of one of its ancestors;
+    `wider`: the page is about something wider, and does not stand in for the label's."""
     node: int
-    """The node that the page is about; the label's own for `other`."""
+    """The node that the page is about; the label's own but for `ancestor`."""
     reason: str
     certain: bool = True
-    """False for a group's name that is redirected to a page of one of its members: right only where
-    the group has no page of its own."""
-
-
-def titles(tree: LabelTree, node: int) -> tuple[str, ...]:
-    """Return the titles to try for a label: formal name, synonyms, common name."""
-    names = (tree.names[node], *tree.synonyms(node), tree.name(node, "common") or "")
-    kept = (name for name in names if name and not _NO_TITLE.search(name))
-    return tuple(dict.fromkeys(kept))
-
-
-def is_named(tree: LabelTree, node: int, title: str) -> bool:
-    """Return whether a title is a name of a label, what stands in brackets after it left out."""
-    own = {fold(name) for name in tree.all_names(node)}
-    bare = fold(_BRACKET.sub("", title))
-    return bare in own or any(numbers(bare) & numbers(name) for name in own)
-
-
-def is_list(title: str) -> bool:
-    """Return whether a page of this title only lists other pages."""
-    return _LIST.match(title) is not None
+    """False where a group's name leads to one of its members: right only where the group has no
+    page of its own."""
 
 
 def judge(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) -> Judgement:
     """Judge what a page is to a label.
 
-    The page must bear a name of the label: in its title, in the title that was redirected to it,
-    in its box, or in its first sentence. Then its place is compared: the ranks that both its
-    box and the label's lineage have; without a box the first sentence and the categories have to
-    name an ancestor, or a word of `rules.context`.
+    With a classification box, its name at the label's rank must be the label's, and its ranks must
+    agree with the lineage. Without, the page must bear a name of the label, and its defining
+    phrase or its categories must name an ancestor or a word of `rules.context`.
 
     Args:
         tree: The label tree.
         node: The label.
-        page: The page.
-        box: Its information box, see `Site.box`; empty where it has none.
+        page: The page, read by the title `page.asked`.
+        box: Its information box.
         rules: The domain's rules.
     """
-    opening = opening_of(page)
-    ranks = _ranks_of(box, rules)
-    named = (
-        is_named(tree, node, page.title)
-        or is_spelt(tree, node, page.title)
-        or (page.redirected and is_named(tree, node, page.asked))
-        or _is_own(tree, node, box, rules)
-        or _is_said_to_be(tree, node, page, box)
-        or any(says(subject(opening), name) for name in _distinct(tree, node))
-    )
-    if not named:
-        return Judgement("other", node, f"{page.title!r} does not bear its name")
-    narrower = _is_narrower(tree, node, ranks)
-    if narrower and not _stands_for(tree, node, page):
-        return Judgement("other", node, f"{page.title!r} is about something narrower")
-    wider = _wider(tree, node, page, box, ranks, rules)
-    if ranks:
-        found = _judge_box(tree, node, page, box, ranks, rules, wider)
-        sure = not narrower or not page.redirected or _is_only(tree, node, page)
-        return replace(found, certain=sure)
-    if wider is not None and not page.redirected:
-        return Judgement("other", node, f"{page.title!r} is about {tree.names[wider]}")
-    if wider is not None:
-        vouched = _vouched(tree, wider, page, opening, rules)
-        if vouched:
-            return Judgement("ancestor", wider, f"{page.title!r} is about {tree.names[wider]}")
-        return Judgement("other", node, f"{page.title!r} is about something wider")
-    vouched = _vouched(tree, node, page, opening, rules)
-    if not vouched:
-        return Judgement("other", node, f"nothing in {page.title!r} places it in the lineage")
-    return Judgement("same", node, f"{_how(page)}; {vouched}")
+    return _Judge(tree, node, page, box, rules).judge()
 
 
-def _judge_box(
-    tree: LabelTree,
-    node: int,
-    page: Page,
-    box: Box,
-    ranks: Mapping[str, str],
-    rules: WikiRules,
-    wider: int | None,
-) -> Judgement:
-    """Compare ranks: they must agree, but for one that has been moved or renamed."""
-    lineage = {int(tree.rank[n]): int(n) for n in tree.ancestors[node] if n >= 0}
-    own = int(tree.rank[node])
-    agreed: list[str] = []
-    broken: list[str] = []
-    for index, rank in enumerate(tree.ranks):
-        if rank in ranks and index in lineage and index != own:
-            names = tree.all_names(lineage[index])
-            same = any(is_same(ranks[rank], name, rules.endings.get(rank, ())) for name in names)
-            (agreed if same else broken).append(rank)
-    if not agreed and (broken or wider is None):
-        vouched = "" if broken else _vouched(tree, node, page, opening_of(page), rules)
-        if vouched:
-            return Judgement("same", node, f"{_how(page)}; {vouched}")
-        said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken) or "no rank in common"
-        return Judgement("other", node, f"{page.title!r} is another one: {said}")
-    shared = [rank for rank in tree.ranks if rank in agreed or rank in broken]
-    said_to_be = _is_said_to_be(tree, node, page, box)
-    moved = {*shared[-2:]} <= {*broken} and not said_to_be
-    if len(broken) >= len(agreed) + said_to_be or moved:
-        said = ", ".join(f"{rank} {ranks[rank]}" for rank in broken)
-        return Judgement("other", node, f"{page.title!r} is another one: {said}")
-    if wider is not None:
-        kind: Literal["ancestor", "other"] = "ancestor" if page.redirected else "other"
-        return Judgement(kind, wider, f"{page.title!r} is about {tree.names[wider]}")
-    if _is_another(tree, node, page, box, rules):
-        return Judgement("other", node, f"{page.title!r} is about another label beside it")
-    return Judgement("same", node, f"{_how(page)}; box agrees on {', '.join(agreed)}")
+def read_ranks(box: Box, rules: WikiRules) -> dict[str, tuple[str, ...]]:
+    """Return rank -> the names that a box gives for it.
 
-
-def _ranks_of(box: Box, rules: WikiRules) -> dict[str, str]:
-    """Return rank -> name for the rows of a box that the domain knows."""
-    found: dict[str, str] = {}
+    A rank's own name across the whole box heads a list of members, which says nothing of the page.
+    """
+    found: dict[str, tuple[str, ...]] = {}
     for rank, headings in rules.boxes.items():
-        for heading in (rank, *headings):
-            value = _ASIDE.sub("", _value(box, rank, heading)).split(";")[0].strip()
-            if value:
-                found.setdefault(rank, value)
+        said = [box.rows[h] for h in (rank, *headings) if h in box.rows]
+        said += [box.parts[h][0] for h in headings if h != rank and h in box.parts]
+        names = [" ".join(_ASIDE.sub("", text).split()).strip(" ,") for text in said]
+        names = [n for n in names if n and not n.lower().startswith(_UNPLACED)]
+        whole = [_complete(name, found) for name in names]
+        if kept := tuple(name for name in whole if name):
+            found[rank] = kept
     return found
 
 
-def _value(box: Box, rank: str, heading: str) -> str:
-    """Return what a box says under a heading.
-
-    What stands below a rank's own name is a list of members: "Species" in the box of a genus.
-    """
-    return box.rows.get(heading, "") or (box.below.get(heading, "") if heading != rank else "")
-
-
-def _wider(
-    tree: LabelTree,
-    node: int,
-    page: Page,
-    box: Box,
-    ranks: Mapping[str, str],
-    rules: WikiRules,
-) -> int | None:
-    """Return the ancestor that a page is about rather than the label, if it is."""
-    line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
-    if _is_own(tree, node, box, rules) or fold(page.title) in map(fold, _distinct(tree, node)):
-        return None
-    for ancestor in line:
-        if is_named(tree, ancestor, page.title) and not is_named(tree, node, page.title):
-            return ancestor
-    if ranks:
-        finest = max(tree.ranks.index(rank) for rank in ranks if rank in tree.ranks)
-        if finest < int(tree.rank[node]):
-            return next((n for n in line if int(tree.rank[n]) == finest), None)
-        return None
-    if page.fragment and line and not is_named(tree, node, page.title):
-        return line[0]
-    return None
+def _complete(name: str, coarser: Mapping[str, tuple[str, ...]]) -> str:
+    """Return a shortened name ("P. machaon") with its first word from a coarser rank, or ""."""
+    short = re.match(r"(\w{1,2})\. ?(.+)", name)
+    if short is None:
+        return name
+    firsts = (n.split()[0] for said in reversed(list(coarser.values())) for n in said)
+    first = next((word for word in firsts if word.startswith(short[1])), "")
+    return f"{first} {short[2]}" if first else ""
 
 
-def _is_narrower(tree: LabelTree, node: int, ranks: Mapping[str, str]) -> bool:
-    """Return whether a box classifies a page below the label's rank."""
-    finest = max((tree.ranks.index(rank) for rank in ranks if rank in tree.ranks), default=-1)
-    return finest > int(tree.rank[node])
+class _Judge:
+    def __init__(self, tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) -> None:
+        self.tree, self.node, self.page, self.box, self.rules = tree, node, page, box, rules
+        self.names = Names(tree, node)
+        self.ranks = {r: n for r, n in read_ranks(box, rules).items() if r in tree.ranks}
+        self.own_rank = tree.ranks[int(tree.rank[node])]
+        asked = self.names.head(page.asked)
+        self.led_here = page.redirected and asked
+        """Whether the site itself leads from a name of the label to the page."""
 
+    def judge(self) -> Judgement:
+        return self._by_ranks() if self.ranks else self._by_words()
 
-def _stands_for(tree: LabelTree, node: int, page: Page) -> bool:
-    """Return whether a page about a member stands for the group as well.
+    def _by_ranks(self) -> Judgement:
+        tree, own = self.tree, int(self.tree.rank[self.node])
+        finest = max(tree.ranks.index(rank) for rank in self.ranks)
+        coarser = finest < own and not any(
+            " " in name and is_title(self.page.title, name) for name in self.names.formal
+        )
+        if coarser and (self.own_rank in self.rules.boxes or not self._bears_name()):
+            return self._coarser(finest)
+        why = self._is_its_name(finest)
+        if why is None:
+            said = self.ranks.get(self.own_rank, ("something else",))[-1]
+            return self._other(f"is about {said}")
+        fits, told = self._place(self.node)
+        if not fits:
+            return self._other(told)
+        page_is_member = not self._bears_name()
+        alone = finest <= own or not page_is_member or self._is_only()
+        return Judgement("same", self.node, f"{self._how()}{why}; {told}", alone)
 
-    A group of one member may have its page under the member's name; then the site says so itself:
-    by its title, by a redirect, or in words.
-    """
-    said = page.asked if page.redirected else page.title
-    return is_named(tree, node, said) or _is_only(tree, node, page)
-
-
-def _is_only(tree: LabelTree, node: int, page: Page) -> bool:
-    """Return whether a page says that its subject is all there is of the label."""
-    opening = opening_of(page)
-    return _ONLY.search(opening) is not None and any(
-        says(opening, name) for name in _distinct(tree, node)
-    )
-
-
-def _is_another(tree: LabelTree, node: int, page: Page, box: Box, rules: WikiRules) -> bool:
-    """Return whether a box names something else of the label's own rank: a sister."""
-    if not _own_rows(tree, node, box, rules) or _is_own(tree, node, box, rules):
-        return False
-    # an accepted name beside the one asked for: then the site itself says that they are one
-    own = {fold(name) for name in _distinct(tree, node)}
-    bare = fold(_BRACKET.sub("", page.title))
-    return not (
-        bare in own
-        or _is_said_to_be(tree, node, page, box)
-        or (page.redirected and fold(page.asked) in own)
-        or is_spelt(tree, node, page.title)
-    )
-
-
-def _own_rows(tree: LabelTree, node: int, box: Box, rules: WikiRules) -> list[str]:
-    """Return what a box says at the rank of the label."""
-    rank = tree.ranks[int(tree.rank[node])]
-    said = (_value(box, rank, row) for row in (rank, *rules.boxes.get(rank, ())))
-    return [text for text in said if text]
-
-
-def _is_own(tree: LabelTree, node: int, box: Box, rules: WikiRules) -> bool:
-    """Return whether a box gives a name of the label at the label's rank, perhaps abbreviated."""
-    own = _own_rows(tree, node, box, rules)
-    above = tree.ranks[int(tree.rank[tree.parent[node]])] if tree.parent[node] >= 0 else ""
-    for name in _distinct(tree, node):
-        first, _, rest = name.partition(" ")
-        if any(says(text, name) for text in own):
-            return True
-        if rest and any(says(text, f"{first[:1]}. {rest}") for text in own):
-            return fold(box.rows.get(above, first)) == fold(first)
-    return False
-
-
-def _is_synonym(tree: LabelTree, node: int, box: Box) -> bool:
-    """Return whether a box lists a name of the label among its synonyms."""
-    texts = [text for row, text in (*box.rows.items(), *box.below.items()) if "synonym" in row]
-    return any(says(text, name) for text in texts for name in _distinct(tree, node))
-
-
-def _is_said_to_be(tree: LabelTree, node: int, page: Page, box: Box) -> bool:
-    """Return whether the site itself says that the page's subject bears a formal name of the label.
-
-    By a redirect, a list of synonyms, or a former name in the lead, for names of several words; of
-    single words many are homonyms.
-    """
-    if len(tree.names[node].split()) < 2:
-        return False
-    own = {fold(name) for name in _distinct(tree, node)}
-    if (page.redirected and fold(page.asked) in own) or _is_synonym(tree, node, box):
-        return True
-    return any(was_called(page.lead, name) for name in _distinct(tree, node))
-
-
-def _distinct(tree: LabelTree, node: int) -> tuple[str, ...]:
-    """Return the names by which a text can be told to mean the label: not single common words."""
-    names = (tree.names[node], *tree.synonyms(node))
-    return tuple(name for name in names if " " in name or name[:1].isupper())
-
-
-def _vouched(tree: LabelTree, node: int, page: Page, opening: str, rules: WikiRules) -> str:
-    """Return what places a page in the lineage, or "": an ancestor's name or a context word."""
-    said = definition(opening)
-    line = [int(n) for n in tree.ancestors[node] if n >= 0 and n != node][::-1]
-    for ancestor in line:
-        for name in tree.all_names(ancestor):
-            if fold(name) in {fold(own) for own in tree.all_names(node)}:
+    def _coarser(self, finest: int) -> Judgement:
+        """Judge a page about a coarser rank: an ancestor's, or something else's."""
+        rank = self.tree.ranks[finest]
+        for ancestor in line_of(self.tree, self.node):
+            if int(self.tree.rank[ancestor]) != finest:
                 continue
-            if says(said, name):
-                return f"first sentence names {name}"
-            if any(is_of(category, name) for category in page.categories):
-                return f"categories name {name}"
-    for word in rules.context:
-        if says(said, word):
-            return f"first sentence says {word!r}"
-        if any(is_of(category, word) for category in page.categories):
-            return f"categories say {word!r}"
-    return ""
+            ends = self.rules.endings.get(rank, ())
+            names = self.tree.all_names(ancestor)
+            if any(is_same(s, n, ends) for s in self.ranks[rank] for n in names):
+                fits, _ = self._place(ancestor)
+                if fits:
+                    return self._ancestor(ancestor)
+        return self._other(f"is about the {rank} {self.ranks[rank][0]}")
+
+    def _is_its_name(self, finest: int) -> str | None:
+        """Return how the box says that the page is the label's, or None where it does not."""
+        ends = rank_endings(self.rules, self.tree, self.node)
+        said = self.ranks.get(self.own_rank, ())
+        named = any(is_same(s, name, ends) for s in said for name in self.names.formal)
+        if named and finest > int(self.tree.rank[self.node]):  # a page about one member
+            if self.led_here or self._bears_name():
+                return ", its only member"
+            return ", its only member" if self._is_only() else None
+        if named:
+            return ""
+        listed = [
+            line
+            for heading, lines in self.box.parts.items()
+            if "synonym" in heading
+            for line in lines
+        ]
+        if any(is_same(line, name) for line in listed for name in self.names.formal):
+            return ", a synonym in its box"
+        if any(" " in n and was_called(self.page.lead, n) for n in self.names.formal):
+            return ", a former name"
+        if not said:
+            return "" if self._bears_name() else None
+        if self.led_here and any(is_title(self.page.asked, name) for name in self.names.formal):
+            return f", which is {said[-1]}"
+        if any(is_title(self.page.title, name) for name in self.names.formal) and not listed:
+            return f", in its box {said[-1]}"
+        return None
+
+    def _place(self, node: int) -> tuple[bool, str]:
+        """Return whether a box agrees with a lineage, and what it says.
+
+        A rank may have been moved or renamed, where finer and coarser ones agree. Names of the
+        nearest ranks are next to unique; those of the coarsest are renamed most.
+        """
+        agreed: list[str] = []
+        broken: list[str] = []
+        pattern: list[bool] = []
+        line = [*line_of(self.tree, node)[::-1]]
+        for ancestor in line:
+            rank = self.tree.ranks[int(self.tree.rank[ancestor])]
+            if ancestor in self.names.carried or rank not in self.ranks:
+                continue
+            ends = self.rules.endings.get(rank, ())
+            names = self.tree.all_names(ancestor)
+            same = any(is_same(said, n, ends) for said in self.ranks[rank] for n in names)
+            (agreed if same else broken).append(rank)
+            pattern.append(same)
+        against = ", ".join(f"{rank} {self.ranks[rank][0]}" for rank in broken)
+        if not pattern:
+            vouched = "" if line else "at the top of the tree"
+            vouched = vouched or self._vouched(node)
+            return bool(vouched), vouched or "shares no rank with the lineage"
+        fits = not broken or (pattern[-1] and len(agreed) >= len(broken))
+        fits = fits or (len(agreed) >= 2 and pattern == [True] * len(agreed) + [False])
+        if not fits:
+            return False, f"is of {against}"
+        told = f"box agrees on {', '.join(agreed)}"
+        return True, told + (f", but has {against}" if broken else "")
+
+    def _by_words(self) -> Judgement:
+        """Judge a page without a classification box by its name and its opening."""
+        page, tree = self.page, self.tree
+        if not self._bears_name():
+            for ancestor in line_of(tree, self.node):
+                if any(is_title(page.title, name) for name in Names(tree, ancestor).all):
+                    if not self._vouched(ancestor):
+                        return self._other("is not placed in the lineage")
+                    return self._ancestor(ancestor)
+            if page.fragment:
+                return self._wider("is about something wider")
+            if not self.led_here:
+                return self._other("does not bear its name")
+            if self.own_rank in self.rules.boxes and not self._is_mentioned():
+                return self._other("does not mention it")
+        elif self.own_rank in self.rules.boxes and not any(
+            is_title(page.title, name) or says(page.lead, name) for name in self.names.formal
+        ):
+            return self._other("bears its common name alone")
+        vouched = self._vouched(self.node)
+        if not vouched:
+            return self._other("is not placed in the lineage")
+        return Judgement("same", self.node, f"{self._how()}; {vouched}")
+
+    def _vouched(self, node: int) -> str:
+        """Return what places a page without ranks, or "": an ancestor's name, a context word."""
+        own = {fold(name) for name in Names(self.tree, node).all}
+        words = [
+            name
+            for ancestor in line_of(self.tree, node)
+            if ancestor not in self.names.carried
+            for name in self.tree.all_names(ancestor)
+            if fold(name) not in own
+        ]
+        ranks, english = self.tree.ranks, self.rules.language == "en"
+        if self.names.formal[0].islower() and english and is_place(self.page.lead):
+            return ""
+        phrases = list(defining_phrases(self.page.lead, ranks, english=english))
+        for number, word in enumerate((*words, *self.rules.context)):
+            field = field_of(self.page.lead) if number >= len(words) else ""
+            if any(says(phrase, word) for phrase in (*phrases, field)):
+                return f"its opening says {word!r}"
+            if any(category_says(category, word, ranks) for category in self.page.categories):
+                return f"its categories say {word!r}"
+        return ""
+
+    def _bears_name(self) -> bool:
+        return self.names.head(self.page.title)
+
+    def _is_mentioned(self) -> bool:
+        """Return whether the page mentions the name that led to it, or another of the label's."""
+        text = "\n".join((self.page.lead, *(section.text for section in self.page.sections)))
+        boxed = "\n".join(line for lines in self.box.parts.values() for line in lines)
+        return any(says(text, name) or says(boxed, name) for name in self.names.formal)
+
+    def _is_only(self) -> bool:
+        """Return whether the page says that its subject is all there is of the label."""
+        lead = self.page.lead[:600]
+        return _ONLY.search(lead) is not None and any(says(lead, n) for n in self.names.formal)
+
+    def _how(self) -> str:
+        page = self.page
+        if page.redirected:
+            return f"redirect from {page.asked!r} to {page.title!r}"
+        return f"title {page.title!r}"
+
+    def _ancestor(self, ancestor: int) -> Judgement:
+        name = self.tree.names[ancestor]
+        if self.led_here:
+            return Judgement("ancestor", ancestor, f"{self._how()}, which is about {name}")
+        return self._wider(f"is about {name}")
+
+    def _wider(self, said: str) -> Judgement:
+        return Judgement("wider", self.node, f"{self.page.title!r} {said}")
+
+    def _other(self, said: str) -> Judgement:
+        return Judgement("other", self.node, f"{self.page.title!r} {said}")
 
 
-def is_spelt(tree: LabelTree, node: int, title: str) -> bool:
-    """Return whether a title is a name of several words in another spelling or gender.
-
-    All words but the last are the same; the last differs in its ending or by one letter. A title
-    that is another label of the tree is not.
-    """
-    said = fold(_BRACKET.sub("", title))
-    if tree.find(said) or " " not in said:
-        return False
-    return any(is_alike(said, fold(name)) for name in _distinct(tree, node))
-
-
-def _how(page: Page) -> str:
-    return f"redirect from {page.asked!r}" if page.redirected else f"title {page.title!r}"
+def promise(tree: LabelTree, node: int, listed: Listed) -> int:
+    """Return how likely a listed page is the label's, from what stands beside it."""
+    names = Names(tree, node)
+    score = 2 * names.head(listed.title)
+    score += any(says(listed.said, name) for name in names.formal)
+    score += says(listed.said, tree.ranks[int(tree.rank[node])])
+    for ancestor in line_of(tree, node):
+        for name in tree.all_names(ancestor):
+            told = says(listed.said, name) or says(listed.title, name)
+            filed = any(category_says(one, name, tree.ranks) for one in listed.categories)
+            score += 2 * (told or filed)
+    return score

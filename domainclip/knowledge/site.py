@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from html.parser import HTMLParser
+from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,9 @@ import wikipediaapi  # type: ignore[import-untyped]
 
 from domainclip import __version__
 from domainclip.errors import DomainclipError, UsageError
+
+from .boxes import Box, read_box
+from .openings import lists_meanings
 
 PATIENCE = 120.0
 """Seconds that a site may ask us to wait; longer, and the work stops and is taken up later."""
@@ -28,8 +31,9 @@ _BUSY = ("maxlag", "ratelimited", "readonly", "internal_api_error")
 """Beginnings of errors that pass."""
 LAG = 5
 """Seconds that the site's copies may lag behind before we hold back, as its operators ask."""
-_MEANINGS = re.compile(r"\b(?:may|can)(?: also)? refer to\b", re.I)
-"""Opens a page that lists meanings, where the site does not mark it as one."""
+BATCH = 50
+"""Titles that one request may name."""
+_TAG = re.compile(r"<[^>]*>")
 _HEADING = re.compile(r"^(={2,6})[ \t]*(.+?)[ \t]*\1[ \t]*$", re.MULTILINE)
 
 
@@ -67,13 +71,13 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Box:
-    """An information box; its headings are in lower case."""
+class Listed:
+    """A page as a list or a search shows it."""
 
-    rows: dict[str, str] = field(default_factory=dict)
-    """Heading -> what stands beside it."""
-    below: dict[str, str] = field(default_factory=dict)
-    """Heading that has a row to itself -> what stands below it, a list parted by ";"."""
+    title: str
+    said: str = ""
+    """A few words on it, or around a hit."""
+    categories: tuple[str, ...] = ()
 
 
 class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
@@ -90,7 +94,7 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
     """
 
     def __init__(self, *, contact: str, language: str, address: str, rate: float) -> None:
-        if not contact.strip():
+        if not contact.strip() and not address:
             raise UsageError(
                 "no contact for the site's operators",
                 "give an address of yours, such as you@example.org",
@@ -124,7 +128,8 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
         entry = self._entries.pop(title, None)
         if entry is None:
             return None
-        lead, sections = split_sections(str(entry.get("extract", "")))
+        text = str(entry.get("extract", ""))
+        lead, sections = split_sections(text)
         revisions = entry.get("revisions") or [{}]
         return Page(
             title=str(entry["title"]),
@@ -133,13 +138,26 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
             url=str(entry.get("fullurl", "")),
             lead=lead,
             sections=sections,
-            categories=tuple(
-                str(one["title"]).partition(":")[2] for one in entry.get("categories", ())
-            ),
-            ambiguous="disambiguation" in entry.get("pageprops", {})
-            or _MEANINGS.search(lead[:200]) is not None,
+            categories=_categories(entry),
+            ambiguous="disambiguation" in entry.get("pageprops", {}) or lists_meanings(text),
             fragment=self._fragments.pop(title, ""),
         )
+
+    async def existing(self, titles: Sequence[str]) -> tuple[str, ...]:
+        """Return those of several titles that lead to a page, in one request."""
+        query = await self._query(prop="info", titles="|".join(titles[:BATCH]))
+        there = {p["title"] for p in query.get("pages", {}).values() if "missing" not in p}
+        leads = {
+            pair["from"]: pair["to"]
+            for kind in ("normalized", "redirects")
+            for pair in query.get(kind, ())
+        }
+
+        def target(title: str) -> str:
+            plain = leads.get(title, title)
+            return str(leads.get(plain, plain))
+
+        return tuple(title for title in titles[:BATCH] if target(title) in there)
 
     async def links(self, title: str) -> tuple[str, ...]:
         """Return the titles of the articles that a page links to."""
@@ -147,21 +165,33 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
         pages = query.get("pages", {}).values()
         return tuple(str(link["title"]) for page in pages for link in page.get("links", ()))
 
-    async def find(self, words: str, limit: int) -> tuple[str, ...]:
-        """Return the titles that the site's search offers, best first.
+    async def look_up(self, titles: Sequence[str]) -> dict[str, Listed]:
+        """Return the categories and short descriptions of several pages, in one request."""
+        query = await self._query(
+            prop="categories|description",
+            titles="|".join(titles[:BATCH]),
+            cllimit="max",
+            clshow="!hidden",
+        )
+        pages = [p for p in query.get("pages", {}).values() if "missing" not in p]
+        return {
+            str(p["title"]): Listed(str(p["title"]), str(p.get("description", "")), _categories(p))
+            for p in pages
+        }
 
-        Where there are none, those of the spelling that the site suggests.
-        """
+    async def find(self, words: str, limit: int) -> tuple[tuple[Listed, ...], str]:
+        """Return what the site's search offers, best first, and another spelling or ""."""
         found = await self._ask(self.search(words, limit=limit))
-        if not found.pages and found.suggestion and found.suggestion != words:
-            found = await self._ask(self.search(found.suggestion, limit=limit))
-        return tuple(found.pages)
+        hits = (
+            Listed(title, unescape(_TAG.sub("", page.search_meta.snippet)))
+            for title, page in found.pages.items()
+        )
+        return tuple(hits), found.suggestion or ""
 
     async def box(self, title: str) -> Box:
-        """Return a page's information box."""
+        """Return a page's information box; an empty one where it has none."""
         answer = await self._get_json(action="parse", page=title, prop="text", section=0)
-        html = answer.get("parse", {}).get("text", {}).get("*", "")
-        return read_box(str(html))
+        return read_box(str(answer.get("parse", {}).get("text", {}).get("*", "")))
 
     async def licence(self) -> str:
         """Return the licence that the site says its texts are under."""
@@ -317,70 +347,8 @@ def split_sections(text: str) -> tuple[str, tuple[Section, ...]]:
     return text[: marks[0].start() if marks else len(text)].strip(), sections
 
 
-def read_box(html: str) -> Box:
-    """Return the first information box of a page's HTML."""
-    reader = _BoxReader()
-    reader.feed(html)
-    box = Box()
-    heading = ""
-    for cells in reader.rows:
-        if len(cells) >= 2 and cells[0]:
-            heading = ""
-            box.rows.setdefault(_heading(cells[0]), " ".join(cells[1:]).strip())
-        elif len(cells) == 1 and cells[0]:
-            if heading and heading not in box.below:
-                box.below[heading] = cells[0]
-                heading = ""
-            else:
-                heading = _heading(cells[0])
-    return box
-
-
-class _BoxReader(HTMLParser):
-    """Takes the cells of the first table of the class `infobox`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self._depth = 0
-        self._done = False
-        self._cell: list[str] | None = None
-        self._skip = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        classes = (dict(attrs).get("class") or "").split()
-        if tag == "table" and (self._depth or ("infobox" in classes and not self._done)):
-            self._depth += 1
-        if not self._depth:
-            return
-        if tag in ("style", "script") or (tag == "sup" and "reference" in classes):
-            self._skip += 1
-        if self._depth == 1 and tag == "tr":
-            self.rows.append([])
-        elif self._depth == 1 and tag in ("td", "th") and self.rows:
-            self._cell = []
-        elif tag in ("br", "li", "p") and self._cell is not None:
-            self._cell.append("; ")
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self._depth:
-            return
-        if tag in ("style", "script", "sup") and self._skip:
-            self._skip -= 1
-        if tag in ("td", "th") and self._depth == 1 and self._cell is not None:
-            self.rows[-1].append(" ".join("".join(self._cell).split()).strip("; "))
-            self._cell = None
-        if tag == "table":
-            self._depth -= 1
-            self._done = self._done or not self._depth
-
-    def handle_data(self, data: str) -> None:
-        if self._cell is not None and not self._skip:
-            self._cell.append(data)
-
-
-def _heading(text: str) -> str:
-    return text.strip().rstrip(":").strip().lower()
+def _categories(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(one["title"]).partition(":")[2] for one in entry.get("categories", ()))
 
 
 def _plain(title: str) -> str:

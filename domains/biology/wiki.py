@@ -22,12 +22,13 @@ WIKI = WikiRules(
         "order": ("ordo",),
         "family": ("familia",),
         "genus": (),
-        "species": ("binomial name",),
+        "species": ("binomial name", "scientific name"),
     },
     endings={
         "phylum": ("ophyta", "ophytes", "phyta", "mycota"),
         "class": ("opsida", "mycetes", "phyceae", "atae"),
         "order": ("iformes", "ales", "oidea"),
         "family": ("idae", "aceae", "inae"),
+        "species": ("us", "a", "um", "is", "e", "i", "ii", "on"),
     },
 )

@@ -29,5 +29,10 @@ WIKI = WikiRules(
         "anatomical",
         "cells",
         "epithelial",
+        "epithelium",
+        "lung",
+        "radiologic sign",
+        "tomography",
+        "immune system",
     ),
 )

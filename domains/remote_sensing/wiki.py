@@ -29,5 +29,7 @@ WIKI = WikiRules(
         "coast",
         "trees",
         "mine",
+        "irrigation",
+        "field",
     ),
 )
