@@ -173,7 +173,7 @@ def read_audit(folder: str | Path) -> Audit:
             if time >= newest.get(raw["sample_id"], ("",))[0]:
                 newest[raw["sample_id"]] = (time, _row(raw))
     rows = [row for _, row in sorted(newest.values(), key=lambda item: item[1].id)]
-    return Audit(generation, rows, messages, _read_later(generation.folder))
+    return Audit(generation, rows, messages, _read_later(generation.folder, messages))
 
 
 def count_traits(audit: Audit, samples: Samples, lexicon: Lexicon) -> list[TraitCount]:
@@ -243,18 +243,16 @@ def _read_notes(said: Any) -> list[dict[str, str]]:
     return [{name: str(n.get(name, "")) for name in names} for n in notes if isinstance(n, dict)]
 
 
-def _read_later(folder: Path) -> dict[str, list[Mapping[str, str]]]:
+def _read_later(folder: Path, messages: list[str]) -> dict[str, list[Mapping[str, str]]]:
     """Read the verdicts of the checks over all captions, where there are any."""
-    import pyarrow.parquet as pq
-
     from .checks.corpus import COLUMNS
 
     path = folder / VERDICTS
-    if not path.is_file():
-        return {}
     found: defaultdict[str, list[Mapping[str, str]]] = defaultdict(list)
-    for row in pq.read_table(path, columns=list(COLUMNS)).to_pylist():
-        found[row.pop("sample_id")].append(row)
+    for batch in read_rows([path] if path.is_file() else [], COLUMNS, messages):
+        for values in zip(*batch.values(), strict=True):
+            note = dict(zip(COLUMNS, values, strict=True))
+            found[note.pop("sample_id")].append(note)
     return dict(found)
 
 

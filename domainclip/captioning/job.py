@@ -239,7 +239,11 @@ class Job:
         asked = self.asked
         model = self._load(asked.score_model) if asked.score_model else None
         found = check_corpus(
-            store.folder, samples=self.samples, model=model, quantile=asked.score_quantile
+            store.folder,
+            samples=self.samples,
+            model=model,
+            quantile=asked.score_quantile,
+            keep_scores=not asked.retry,
         )
         return Counter(verdict.check for several in found.values() for verdict in several)
 

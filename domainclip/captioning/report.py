@@ -50,6 +50,7 @@ def report(
     samples: Samples | None = None,
     price_in: float = 0.0,
     price_out: float = 0.0,
+    tell: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
     """Write a page about a folder of captions and return its counts.
 
@@ -59,6 +60,7 @@ def report(
         samples: The pictures; None to open them again from where the captions say they came.
         price_in: Price of a million tokens read.
         price_out: Price of a million tokens written.
+        tell: Called with each line that a person should know, such as a part set aside.
 
     Raises:
         DataError: If there are no captions, or the page cannot be written.
@@ -86,6 +88,9 @@ def report(
         partial.replace(path)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
+    if tell is not None:
+        for message in audit.messages:
+            tell(message)
     return told
 
 

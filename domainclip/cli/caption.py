@@ -125,6 +125,7 @@ def command(ctx: click.Context, /, out: Output, **asked: Any) -> None:
     if not asked["domain"]:
         raise UsageError("no field is named", "--domain NAME; domainclip domains list shows them")
     from domainclip.captioning.job import Asked, Job
+    from domainclip.data.captions import VERDICTS
 
     for name in ("splits", "text_columns", "tag_columns"):
         asked[name] = _listed(asked[name])
@@ -142,7 +143,8 @@ def command(ctx: click.Context, /, out: Output, **asked: Any) -> None:
         for line in store.messages:
             output.warning(line)
         result = job.caption(store, progress=not out.quiet)
-        if result.written and not (result.stopped or result.error):
+        due = asked["score_model"] or not (store.folder / VERDICTS).is_file()
+        if (result.written or (due and result.skipped)) and not (result.stopped or result.error):
             result.reasons.update(job.check_all(store))
     _tell(result, job.unreadable, store, out, domain.name, asked["folder"])
 
@@ -162,7 +164,7 @@ def report_command(folder: str, file: str | None, out: Output) -> None:
     from domainclip.data.captions import find_generation
 
     page = Path(file) if file else find_generation(folder)[0].folder / "report.html"
-    told = report(folder, page)
+    told = report(folder, page, tell=None if out.quiet else output.warning)
     if out.style == "json":
         out.value({"report": page, **told})
         return

@@ -162,6 +162,9 @@ def _finish(
         output.error(gathering.stopped, f"what was found is kept; {_again(ctx)} goes on")
     elif unknown:
         output.error(f"{output.counted(len(unknown), 'row')} could not be used; the rest is kept")
+    elif gathering.failed:
+        several = output.counted(len(gathering.failed), "label")
+        output.error(f"{several} could not be asked about", f"{_again(ctx)} asks again")
     if gathering.stopped or gathering.failed or unknown:
         sys.exit(1)
     if not out.quiet:

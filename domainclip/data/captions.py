@@ -198,9 +198,14 @@ def find_generation(spec: str | Path) -> tuple[Generation, tuple[Generation, ...
 
 
 def list_generations(folder: str | Path) -> list[Generation]:
-    """Return the generations of a store, the one that was last run first."""
+    """Return the generations of a store, the one that was last run first.
+
+    Those without a caption, as of a server that never answered, come after all others.
+    """
     found = [Generation(p.parent, _about(p.parent)) for p in Path(folder).glob(f"*/{ABOUT}")]
-    return sorted(found, key=lambda one: (_last_run(one), one.name), reverse=True)
+    return sorted(
+        found, key=lambda one: (_has_rows(one.folder), _last_run(one), one.name), reverse=True
+    )
 
 
 def caption_files(folder: Path) -> list[Path]:
@@ -232,6 +237,8 @@ def read_rows(
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, PermissionError):
                 raise DataError(f"no permission to read {file}") from error
+            if isinstance(error, MemoryError) or getattr(error, "errno", None):
+                raise DataError(f"{file} cannot be read: {error}") from error  # it may be whole
             if messages is not None:
                 messages.append(set_aside(file, error))
             continue
@@ -337,6 +344,12 @@ def _about(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return about if isinstance(about, dict) else {}
+
+
+def _has_rows(folder: Path) -> bool:
+    with suppress(OSError):
+        return any(file.stat().st_size for file in caption_files(folder))
+    return True  # somebody is at work there
 
 
 def _last_run(generation: Generation) -> str:

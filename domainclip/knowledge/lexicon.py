@@ -85,7 +85,8 @@ class Lexicon:
         """Return the parts that a label cannot have, each with the groups that can.
 
         A part is judged only where it is known that the label is in none of its groups: its lineage
-        names some group of `TraitWords.only`, or the tree has a group of the part elsewhere.
+        names some group of `TraitWords.only`, or the tree has a group of the part elsewhere and the
+        lineage names another one at its rank. A bare name may be anything.
 
         Args:
             lineage: The label's names, coarsest first.
@@ -98,7 +99,7 @@ class Lexicon:
             part: groups
             for part, groups in only.items()
             if not any(group.lower() in names for group in groups)
-            and (placed or (tree is not None and any(tree.find(group) for group in groups)))
+            and (placed or (tree is not None and any(_is_beside(lineage, g, tree) for g in groups)))
         }
 
     def say(self, traits: Traits) -> dict[str, str]:
@@ -151,6 +152,13 @@ class Lexicon:
             any(_is_at(words, i, n, self._hidden) for n in range(1, self._hidden_reach + 1))
             for i in range(len(words))
         )
+
+
+def _is_beside(lineage: Sequence[str], group: str, tree: LabelTree) -> bool:
+    """Return whether a lineage names, above its label, something at the rank of a tree's group."""
+    return any(
+        tree.rank[node] < len(lineage) - 1 and lineage[tree.rank[node]] for node in tree.find(group)
+    )
 
 
 def _is_at(words: list[str], i: int, n: int, known: set[Words]) -> bool:

@@ -11,6 +11,7 @@ from domainclip.captioning import scoring
 from domainclip.captioning.checks import corpus
 from domainclip.captioning.checks.context import Verdict
 from domainclip.captioning.store import CaptionStore
+from domainclip.data.captions import read_rejected
 from domainclip.data.samples import open_samples
 from domainclip.errors import DataError
 
@@ -81,6 +82,10 @@ def test_a_generation_is_checked_and_its_verdicts_lie_beside_it(tmp_path, monkey
     assert rejected == sorted(samples.ids[-2:])
     assert sum(r["check"] == "duplicate" for r in table.to_pylist()) == len(samples.ids) == 8
     assert found.keys() == set(samples.ids) and seen == [8]
+    corpus.check_corpus(tmp_path)  # a run without the model rejects them still
+    assert read_rejected(folder) == {*rejected}
+    corpus.check_corpus(tmp_path, keep_scores=False)
+    assert read_rejected(folder) == set()
 
 
 def test_verdicts_are_replaced_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The report: counts, truth, struck words, and a page that stands alone."""
 
 import re
+import shutil
 
 import pytest
 
@@ -104,6 +105,15 @@ def test_a_report_needs_no_pictures(folder, tmp_path):
 def test_no_captions_are_an_error_with_a_way_on(tmp_path):
     with pytest.raises(DataError, match="no captions"):
         report(tmp_path, tmp_path / "page.html")
+
+
+def test_what_is_corrupt_is_told_and_the_rest_is_counted(folder, tmp_path):
+    copy, told = tmp_path / "captions", []
+    shutil.copytree(folder, copy)
+    (verdicts,) = copy.glob("*/verdicts.parquet")
+    verdicts.write_bytes(b"PAR1 and no more")
+    assert report(copy, tmp_path / "page.html", tell=told.append)["captions"] == 4
+    assert len(told) == 1 and "verdicts.parquet is corrupt; set aside" in told[0]
 
 
 def test_an_unwritable_page_is_an_error(folder, tmp_path):

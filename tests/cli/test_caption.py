@@ -8,8 +8,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from domainclip.captioning.checks import corpus
+from domainclip.captioning.checks.context import Verdict
+from domainclip.captioning.job import Job
 from domainclip.cli.app import app
-from domainclip.data.captions import list_generations, read_captions
+from domainclip.data.captions import list_generations, read_captions, read_rejected
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "endpoints"))
 from chat_server import Answer, failure, serve
@@ -158,6 +161,23 @@ def test_the_report_counts_and_writes_a_page(tmp_path):
     args[2] = str(tmp_path / "nowhere")
     missing = CliRunner().invoke(app, args, prog_name="domainclip")
     assert missing.exit_code == 1 and "no captions in" in missing.stderr
+
+
+def test_captions_that_were_written_before_are_scored_too(tmp_path, monkeypatch):
+    args = ("--limit", 8, "--out", tmp_path)
+    assert caption(*args).exit_code == 0
+    monkeypatch.setattr(Job, "_load", lambda self, model: model)
+    monkeypatch.setattr(
+        corpus, "score_captions", lambda model, samples, said: {one: len(one) for one in said}
+    )
+    monkeypatch.setattr(
+        corpus, "reject_lowest",
+        lambda scores, share: {min(scores): Verdict("score", "reject", f"under {share}")},
+    )  # fmt: skip
+    result = caption(*args, "--score-model", "run", "--score-quantile", 0.5)
+    assert result.exit_code == 0 and "score 1" in result.stderr, result.stderr
+    (generation,) = list_generations(tmp_path)
+    assert read_rejected(generation.folder) == {"train/000000"}
 
 
 def test_a_folder_with_captions_of_another_domain_is_refused(tmp_path):

@@ -400,6 +400,7 @@ def test_no_network(tmp_path, wiki, monkeypatch):
     result = ask(tmp_path, wiki)
     assert result.exit_code == 1
     assert "http://127.0.0.1:9/w/api.php cannot be reached" in result.stderr
+    assert "could not be asked about" in result.stderr and "asks again" in result.stderr
 
 
 def test_an_address_that_is_none(tmp_path, wiki):

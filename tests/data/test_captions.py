@@ -1,5 +1,6 @@
 """The reader of stored captions: joining by id, generations, parts that are corrupt."""
 
+import errno
 import json
 
 import pyarrow as pa
@@ -77,6 +78,27 @@ def test_the_newest_generation_is_read_and_the_others_are_named(tmp_path):
     with pytest.raises(UsageError, match="no generation 'bank-ab'") as error:
         find_generation(f"{tmp_path}@bank-ab")
     assert "bank-aa" in error.value.hint
+
+
+def test_a_generation_without_captions_comes_last(tmp_path):
+    part(generation(tmp_path, "bank-aa", "2026-01-01"), [row("a", "old")])
+    journal(generation(tmp_path, "openai-bb", "2026-01-02"), [])  # its server never answered
+    assert find_generation(tmp_path)[0].name == "bank-aa"
+    assert read_captions([tmp_path], ["a"]).captions == [("old",)]
+
+
+def test_a_part_that_cannot_be_opened_for_now_is_not_set_aside(tmp_path, monkeypatch):
+    file = part(generation(tmp_path, "bank-aa", "2026-01-01"), [row("a", "x")])
+    for error in (OSError(errno.EMFILE, "Too many open files"), pa.ArrowMemoryError("malloc")):
+        with monkeypatch.context() as patch:
+            patch.setattr(pq, "ParquetFile", lambda *_, error=error, **__: fail(error))
+            with pytest.raises(DataError, match="cannot be read"):
+                read_captions([tmp_path], ["a"])
+    assert file.exists() and read_captions([tmp_path], ["a"]).found == 1
+
+
+def fail(error):
+    raise error
 
 
 def test_several_folders_give_several_captions(tmp_path):

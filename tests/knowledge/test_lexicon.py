@@ -181,6 +181,8 @@ def test_parts_of_other_groups_are_foreign():
     tree = LabelTree.from_columns({"group": ["Aves", "x"], "name": ["Parus", "Rosa"]})
     assert "beak" in lexicon.foreign_parts(("x", "Rosa"), tree)
     assert "petal" not in lexicon.foreign_parts(("x", "Rosa"), tree)
+    for bare in (("Rosa",), ("", "Rosa")):  # of which it is not known what they are
+        assert lexicon.foreign_parts(bare, tree) == {}
     assert LEXICON.foreign_parts(beetle) == {}
 
 

@@ -40,6 +40,7 @@ def check_corpus(
     model: DomainClip | None = None,
     quantile: float = 0.05,
     many: int = MANY,
+    keep_scores: bool = True,
 ) -> dict[str, list[Verdict]]:
     """Check all captions of a generation against each other and write the verdicts beside them.
 
@@ -49,6 +50,7 @@ def check_corpus(
         model: Scores how well picture and caption go together; None to leave scores out.
         quantile: Share of the lowest scores to reject.
         many: Pictures of different labels from which on an equal caption is flagged.
+        keep_scores: Without a model, let what an earlier check said of scores stand.
 
     Returns:
         The verdicts of captions that did not pass, by sample id.
@@ -66,8 +68,22 @@ def check_corpus(
         scores = score_captions(model, samples, texts)
         for one, verdict in reject_lowest(scores, quantile).items():
             found[one].append(verdict)
+    elif keep_scores:
+        for one, verdict in _scored_before(generation).items():
+            if one in captions:
+                found[one].append(verdict)
     write_verdicts(generation, found)
     return dict(found)
+
+
+def _scored_before(generation: Path) -> dict[str, Verdict]:
+    file = generation / VERDICTS
+    found: dict[str, Verdict] = {}
+    for batch in read_rows([file] if file.is_file() else [], COLUMNS):
+        for one, outcome, check, reason in zip(*batch.values(), strict=True):
+            if check == "score":
+                found[one] = Verdict(check, outcome, reason)
+    return found
 
 
 def newest_captions(generation: Path) -> dict[str, tuple[str, str]]:
