@@ -151,7 +151,8 @@ class _Judge:
             return "" if self._bears_name() else None
         if self.led_here and any(is_title(self.page.asked, name) for name in self.names.formal):
             return f", which is {said[-1]}"
-        if any(is_title(self.page.title, name) for name in self.names.formal) and not listed:
+        several = [name for name in self.names.formal if " " in name]
+        if any(is_title(self.page.title, name) for name in several) and not listed:
             return f", in its box {said[-1]}"
         return None
 

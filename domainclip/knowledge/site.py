@@ -31,8 +31,8 @@ _BUSY = ("maxlag", "ratelimited", "readonly", "internal_api_error")
 """Beginnings of errors that pass."""
 LAG = 5
 """Seconds that the site's copies may lag behind before we hold back, as its operators ask."""
-BATCH = 50
-"""Titles that one request may name."""
+BATCH, BATCHES = 50, 3
+"""Titles that one request may name, and such requests for one list."""
 _TAG = re.compile(r"<[^>]*>")
 _HEADING = re.compile(r"^(={2,6})[ \t]*(.+?)[ \t]*\1[ \t]*$", re.MULTILINE)
 
@@ -166,18 +166,20 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
         return tuple(str(link["title"]) for page in pages for link in page.get("links", ()))
 
     async def look_up(self, titles: Sequence[str]) -> dict[str, Listed]:
-        """Return the categories and short descriptions of several pages, in one request."""
-        query = await self._query(
-            prop="categories|description",
-            titles="|".join(titles[:BATCH]),
-            cllimit="max",
-            clshow="!hidden",
-        )
-        pages = [p for p in query.get("pages", {}).values() if "missing" not in p]
-        return {
-            str(p["title"]): Listed(str(p["title"]), str(p.get("description", "")), _categories(p))
-            for p in pages
-        }
+        """Return the categories and short descriptions of several pages, many in a request."""
+        found = {}
+        for start in range(0, min(len(titles), BATCHES * BATCH), BATCH):
+            query = await self._query(
+                prop="categories|description",
+                titles="|".join(titles[start : start + BATCH]),
+                cllimit="max",
+                clshow="!hidden",
+            )
+            for page in query.get("pages", {}).values():
+                if "missing" not in page:
+                    title, said = str(page["title"]), str(page.get("description", ""))
+                    found[title] = Listed(title, said, _categories(page))
+        return found
 
     async def find(self, words: str, limit: int) -> tuple[tuple[Listed, ...], str]:
         """Return what the site's search offers, best first, and another spelling or ""."""

@@ -181,10 +181,8 @@ class WikipediaProvider:
         if len(listed) > LINKED:
             known = await self.site.look_up([one.title for one in listed])
             more = [known.get(one.title, one) for one in listed]
-            scores = {
-                one.title: promise(tree, node, one) + promise(tree, node, also)
-                for one, also in zip(listed, more, strict=True)
-            }
+            both = zip(listed, more, strict=True)
+            scores = {a.title: promise(tree, node, a) + promise(tree, node, b) for a, b in both}
             listed.sort(key=lambda one: -scores[one.title])
         return [one.title for one in listed[:LINKED]]
 
