@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -108,6 +108,27 @@ class Briefs:
         if not own:
             return revision
         return hashlib.sha256("|".join([revision, *own]).encode()).hexdigest()[:16]
+
+    def say_changed(self, before: Mapping[str, Collection[str]]) -> str:
+        """Say of which labels other things are known now than when captions were written.
+
+        Where pictures have notes of their own this cannot be told by label, and nothing is said.
+
+        Args:
+            before: Label, "a > b > c" -> the revisions then.
+        """
+        if self._has_columns:
+            return ""
+        tree, revision = self.samples.tree, self.knowledge.revision
+        nodes = {" > ".join(tree.path(node)): node for node in set(self.samples.nodes.tolist())}
+        there = sorted(before.keys() & nodes.keys())
+        changed = [label for label in there if {*before[label]} != {revision(nodes[label])}]
+        if not changed:
+            return ""
+        return (
+            f"what is known of {changed[0]} has changed (labels: {len(changed)}): their "
+            "captions from before are kept as they are; another --out writes all anew"
+        )
 
     @property
     def _has_columns(self) -> bool:

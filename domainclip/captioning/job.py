@@ -210,7 +210,7 @@ class Job:
 
         Servers are asked once before any work, so that a wrong address, key or model ends it there.
         """
-        notes: list[str] = []
+        notes = [*filter(None, [self.briefs.say_changed(store.knowledge)])]
         servers = [self._writers] if self.asked.captioner == "openai" else []
         servers += [self.verifier.endpoints] if self.verifier else []
         with ExitStack() as stack:

@@ -93,6 +93,8 @@ class CaptionStore:
         self._forget_compacted()
         self._say_what(generation, data)
         self._tries: Counter[str] = Counter()
+        self.knowledge: dict[str, set[str]] = {}
+        """Label -> the revisions of what was known of it when its captions were written."""
         self._done = self._read_done(retry)
 
     def left(self, ids: Sequence[str]) -> tuple[NDArray[np.int64], int]:
@@ -193,14 +195,16 @@ class CaptionStore:
         done: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
         newest: dict[str, tuple[str, bool]] = {}
         tries: Counter[str] = Counter()
-        columns = ("sample_id", "caption", "time")
+        columns = ("sample_id", "caption", "time", "label", "knowledge_revision")
         for batch in read_rows(caption_files(self.folder), columns, self.messages):
-            ids = batch["sample_id"]
+            ids, captions, times, labels, revisions = batch.values()
             done.append(_digests(ids))
+            for label, revision in set(zip(labels, revisions, strict=True)):
+                self.knowledge.setdefault(label or "", set()).add(revision or "")
             if not retry:
                 continue
             tries.update(ids)
-            for one, caption, time in zip(*batch.values(), strict=True):
+            for one, caption, time in zip(ids, captions, times, strict=True):
                 newest[one] = max(newest.get(one, ("", True)), (time or "", not caption))
         poor = read_rejected(self.folder) if retry else set()
         rejected = [one for one, (_, empty) in newest.items() if empty or one in poor]

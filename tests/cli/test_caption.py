@@ -163,6 +163,19 @@ def test_the_report_counts_and_writes_a_page(tmp_path):
     assert missing.exit_code == 1 and "no captions in" in missing.stderr
 
 
+def test_captions_from_before_the_knowledge_changed_are_told(tmp_path):
+    args = ("--limit", 3, "--out", tmp_path / "c", "--knowledge", tmp_path / "facts.sqlite")
+    facts, fetch = tmp_path / "facts.csv", ["knowledge", "fetch", "--domain", "biology"]
+    fetch += ["--from", str(facts), "--store", str(tmp_path / "facts.sqlite")]
+    for text, warned in (("Blue wings.", False), ("Green wings.", True)):
+        facts.write_text(f"label,text\nPapilio machaon,{text}\n", encoding="utf-8")
+        assert CliRunner().invoke(app, fetch, prog_name="domainclip").exit_code == 0
+        for _ in range(2):
+            result = caption(*args)
+            assert result.exit_code == 0
+            assert ("machaon has changed (labels: 1)" in result.stderr) == warned
+
+
 def test_captions_that_were_written_before_are_scored_too(tmp_path, monkeypatch):
     args = ("--limit", 8, "--out", tmp_path)
     assert caption(*args).exit_code == 0
