@@ -18,6 +18,7 @@ from .site import Listed, Page
 
 _ASIDE = re.compile(r"\([^()]*\)")
 _ONLY = re.compile(r"\b(?:only|sole|single|monotypic)\b", re.IGNORECASE)
+_RENAMED = ", in its box "
 _UNPLACED = ("incertae sedis", "see text", "unassigned", "disputed")
 
 
@@ -106,6 +107,8 @@ class _Judge:
             said = self.ranks.get(self.own_rank, ("something else",))[-1]
             return self._other(f"is about {said}")
         fits, told = self._place(self.node)
+        if why.startswith(_RENAMED) and "but has" in told:
+            fits = False  # another name and another place
         if not fits:
             return self._other(told)
         page_is_member = not self._bears_name()
@@ -151,9 +154,8 @@ class _Judge:
             return "" if self._bears_name() else None
         if self.led_here and any(is_title(self.page.asked, name) for name in self.names.formal):
             return f", which is {said[-1]}"
-        several = [name for name in self.names.formal if " " in name]
-        if any(is_title(self.page.title, name) for name in several) and not listed:
-            return f", in its box {said[-1]}"
+        if any(is_title(self.page.title, name) for name in self.names.formal) and not listed:
+            return f"{_RENAMED}{said[-1]}"
         return None
 
     def _place(self, node: int) -> tuple[bool, str]:

@@ -143,7 +143,8 @@ def test_an_ancestor_in_the_definition_does(text, categories):
         (MOTH, "@ins; O Coleoptera; F Carabidae; G Lychnia", False),
         (MOTH, "K Plantae; F incertae sedis; G Lychnia", False),
         (MOTH, "K Plantae; O Rosales; G Lychnia", False),
-        (MOTH, "@lep; F Noctuidae; G Lychnis", False),
+        (MOTH, "@lep; F Noctuidae; G Lychnis", True),  # now within another, under its old title
+        (MOTH, "@lep; F Erebidae; G Catocala", False),
         (MOTH, "@lep; F Noctuidae", False),
         (MOTH, "@lep; F Noctuidae; G Lychnia; S Lychnia alba", True),
         ("Animalia>>>>>Lychnia", "K Plantae; O Rosales; G Lychnia", False),
