@@ -68,6 +68,7 @@ class Asked:
     tag_columns: Sequence[str] = ()
     verifier: str = ""
     verifier_model: str = ""
+    verifier_key_env: str = ""
     score_model: str = ""
     score_quantile: float = 0.05
     strict: bool = False
@@ -159,7 +160,7 @@ class Job:
         from .verify import Verifier
 
         return Verifier(
-            self._serve([asked.verifier], asked.verifier_model),
+            self._serve([asked.verifier], asked.verifier_model, asked.verifier_key_env),
             self.knowledge.lexicon,
             tree=self.samples.tree,
             noun=asked.domain.noun,
@@ -315,14 +316,14 @@ class Job:
     def _writers(self) -> Endpoints:
         return self._serve(self.asked.endpoints, self.asked.model)
 
-    def _serve(self, urls: Sequence[str], model: str) -> Endpoints:
+    def _serve(self, urls: Sequence[str], model: str, key_env: str = "") -> Endpoints:
         from domainclip.endpoints.chat import Endpoints
 
         asked = self.asked
         return Endpoints(
             urls,
             model,
-            key_env=asked.key_env,
+            key_env=key_env or asked.key_env,
             concurrency=asked.concurrency,
             timeout=asked.timeout,
             price_in=asked.price_in,

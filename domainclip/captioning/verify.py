@@ -59,7 +59,11 @@ def check_judge(
     """
     if not writer:
         return ""
-    shared = {url.rstrip("/") for url in judge_urls} & {url.rstrip("/") for url in writer_urls}
+    judges, writers = (
+        {url.strip().rstrip("/").removesuffix("/v1") for url in urls}  # as `Endpoints` reads them
+        for urls in (judge_urls, writer_urls)
+    )
+    shared = judges & writers
     if judge == writer and (shared or not (judge_urls and writer_urls)):
         raise UsageError(
             f"the verifier {judge} is the model that writes: a judge prefers its own words",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,8 @@ def option(section: str, *names: str, **rest: Any) -> Callable[[Callable[..., An
         help="Server of a second model, asked whether the picture shows what is said.")  # fmt: skip
 @option("Checks", "--verifier-model", default="", metavar="NAME",
         help="That model; not the one that writes.")  # fmt: skip
+@option("Checks", "--verifier-key-env", default="", metavar="NAME",
+        help="Environment variable that holds its key; unset, that of --key-env.")  # fmt: skip
 @option("Checks", "--score-model", default="", metavar="FOLDER",
         help="Trained model that scores how well picture and caption go together.")  # fmt: skip
 @option("Checks", "--score-quantile", type=click.FloatRange(0, 1), default=0.05,
@@ -146,7 +148,7 @@ def command(ctx: click.Context, /, out: Output, **asked: Any) -> None:
         due = asked["score_model"] or not (store.folder / VERDICTS).is_file()
         if (result.written or (due and result.skipped)) and not (result.stopped or result.error):
             result.reasons.update(job.check_all(store))
-    _tell(result, job.unreadable, store, out, domain.name, asked["folder"])
+    _tell(result, job.unreadable, store, out, domain.name, asked)
 
 
 @command.command(
@@ -179,7 +181,7 @@ def _tell(
     store: CaptionStore,
     out: Output,
     domain: str,
-    folder: str,
+    asked: Mapping[str, Any],
 ) -> None:
     """Print what came of it, and end with the code that says so."""
     unreadable = [*missing, *result.unreadable]
@@ -237,8 +239,10 @@ def _tell(
     if not out.quiet:
         if result.failed:
             output.hint(f"{again}  (asks again what failed)")
-        output.hint(f"domainclip caption report {shlex.quote(folder)}")
-        output.hint(f"domainclip train --domain {domain} --data.captions {shlex.quote(folder)}")
+        folder, data = (shlex.quote(asked[name]) for name in ("folder", "data"))
+        pictures = f" --data {data}" if asked["data"] != "builtin" else ""
+        output.hint(f"domainclip caption report {folder}")
+        output.hint(f"domainclip train --domain {domain}{pictures} --data.captions {folder}")
     if unreadable or result.failed:
         sys.exit(1)
 

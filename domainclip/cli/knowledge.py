@@ -168,9 +168,12 @@ def _finish(
     if gathering.stopped or gathering.failed or unknown:
         sys.exit(1)
     if not out.quiet:
-        domain = gathering.field.name
-        output.hint(f"domainclip knowledge show {shlex.quote(example)} --domain {domain}")
-        output.hint(f"domainclip caption --domain {domain} --data PICTURES")
+        domain, store = gathering.field.name, ctx.params["store"]
+        show, use = (
+            f" {o} {shlex.quote(store)}" if store else "" for o in ("--store", "--knowledge")
+        )
+        output.hint(f"domainclip knowledge show {shlex.quote(example)} --domain {domain}{show}")
+        output.hint(f"domainclip caption --domain {domain} --data PICTURES{use}")
 
 
 def _say_some(lines: Sequence[str], noun: str, what: str) -> None:

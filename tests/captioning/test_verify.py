@@ -139,6 +139,8 @@ def test_many_captions_flow_through_a_few_at_a_time():
 def test_a_judge_is_not_the_writer():
     with pytest.raises(UsageError, match="is the model that writes"):
         check_judge("m", "m", judge_urls=["http://a/v1/"], writer_urls=["http://a/v1"])
+    with pytest.raises(UsageError):  # "/v1" is added to a bare host
+        check_judge("m", "m", judge_urls=["http://a:8"], writer_urls=["http://a:8/v1"])
     with pytest.raises(UsageError):
         check_judge("m", "m")
     said = check_judge("m", "m", judge_urls=["http://a/v1"], writer_urls=["http://b/v1"])

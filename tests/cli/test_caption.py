@@ -117,6 +117,12 @@ def test_unreadable_pictures_are_listed_and_the_rest_is_captioned(tmp_path, phot
     assert "1 picture cannot be read" in result.stderr
 
 
+def test_the_next_command_names_the_same_pictures(tmp_path, photos):
+    result = caption("--data", photos, "--out", tmp_path / "c", domain="medical")
+    data = f"--domain medical --data {photos} --data.captions {tmp_path / 'c'}"
+    assert f"next: domainclip train {data}" in result.stderr
+
+
 def test_labels_without_knowledge_are_captioned_by_a_model_and_not_by_the_bank(tmp_path, photos):
     for name in ("zorb", "quux"):
         (photos / name).mkdir()
@@ -131,16 +137,24 @@ def test_labels_without_knowledge_are_captioned_by_a_model_and_not_by_the_bank(t
     assert alone.exit_code == 1 and alone.exception.__class__ is SystemExit
 
 
-def test_a_second_model_has_what_it_denies_taken_out(tmp_path):
+def test_a_second_model_has_what_it_denies_taken_out(tmp_path, monkeypatch):
+    keys = {"OPENAI_API_KEY": "sk-of-the-writer", "JUDGE_KEY": "sk-of-the-judge"}
+    for name, key in keys.items():
+        monkeypatch.setenv(name, key)
+    seen = set()
+
     def judge(asked):
+        seen.add(asked.headers["authorization"])
         if "A caption of this picture" not in asked.text:
             return describe(asked)
         return Answer("no" if "pale" in asked.text.partition(" is ")[2] else "yes")
 
     with serve(describe) as writer, serve(judge, models=("wise",)) as other:
         second = ("--verifier", other.url, "--verifier-model", "wise")
+        second += ("--verifier-key-env", "JUDGE_KEY")
         result = served(writer, "--limit", 3, "--out", tmp_path, "--json", *second)
     assert result.exit_code == 0, result.stderr
+    assert seen == {"Bearer sk-of-the-judge"}
     told = json.loads(result.stdout)
     assert told["checks"]["verifier"] == 3 and told["counts"]["kept"] == 0
     (generation,) = list_generations(tmp_path)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -231,7 +232,8 @@ def test_a_file_of_ones_own_is_kept_and_shown(tmp_path):
         "refused": 0, "failed": 0, "not asked": 0, "known before": 0,
     }  # fmt: skip
     assert "next: domainclip knowledge show 'Papilio machaon' --domain biology" in result.stderr
-    assert "next: domainclip caption --domain biology" in result.stderr
+    use = r"next: domainclip caption --domain biology --data PICTURES --knowledge \S+\n"
+    assert re.search(use, result.stderr)
     page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
     (own,) = (r for r in page["records"] if r["source"] == "table")
     assert (own["licence"], own["title"], own["inherited"]) == ("CC0", "facts.csv", False)
