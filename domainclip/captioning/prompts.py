@@ -273,7 +273,8 @@ def _quote(records: Sequence[Record], statements: Sequence[str], room: int) -> s
         for sentence in split_sentences(_MISSING.sub(" ", record.text)):
             if not is_blank(sentence):
                 seen = any(t.sentence and t.sentence in sentence for t in record.traits)
-                told[sentence] = told.get(sentence, False) or seen
+                said = _sentence(sentence)  # tags have no full stop
+                told[said] = told.get(said, False) or seen
     told |= {_sentence(statement): True for statement in statements}
     picked: set[str] = set()
     for sentence in sorted(told, key=lambda s: not told[s]):  # stable: else as they stand

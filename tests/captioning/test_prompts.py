@@ -124,12 +124,14 @@ def test_inherited_records_say_whom_they_are_about(domain, tree):
         record(tree, "Danaus plexippus", "Own text."),
         record(tree, "Danaus plexippus", "Of all.", subject=("Animalia", "Insecta", "Danaus")),
         record(tree, "Danaus plexippus", "On a stem.", source="column"),
+        record(tree, "Danaus plexippus", "open water", source="tags"),
+        record(tree, "Danaus plexippus", "forest", source="tags"),
     ]
     monarch = node(tree, "Danaus plexippus")
     text = text_of(write_prompt(domain, STYLE, tree, monarch, records=records))
     assert '- About Danaus plexippus: "Own text."' in text
     assert "- About the genus Danaus that it belongs to, of which not all need hold" in text
-    assert '- Notes kept with this picture: "On a stem."' in text
+    assert '- Notes kept with this picture: "On a stem. open water. forest."' in text
     hidden = text_of(write_prompt(domain, STYLE, tree, monarch, records=records, names="omit"))
     assert "the wider group" in hidden and "Danaus" not in hidden
 
