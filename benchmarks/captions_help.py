@@ -5,9 +5,10 @@
 
 On built-in data. For each seed `domainclip caption --captioner bank` writes a caption for each
 training picture out of what is known of its label, with no language model; then `domainclip train`
-trains once with names only and once with names and these captions, each picture said by both in
-every step (the captions that the data brings are not used). What is found there already is taken up, not repeated: captions, runs and
-scores. Options that are not known here go to both trainings, such as `--train.precision float32`.
+trains once with names only, and once with these captions beside the names: every step says each
+picture by a name, and a quarter of them by their caption too (captions that the data brings are not
+used). What is found there already is taken up, not repeated: captions, runs and scores. Options
+that are not known here go to both trainings, such as `--train.precision float32`.
 
 The model of names only has one head, so that its descriptions and captions are compared through
 the head that was trained. Differences are of the same pictures under both models; intervals come
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace, arm: str, seed: int) -> Path:
     if (folder / "metrics.json").is_file():
         return folder
     options = ["--data.captions", captions, "--text.originals", 0]
-    options += ["--text.both", "true", "--text.captions", 1]
+    options += ["--text.both", "true", "--text.captions", 0.25]
     if arm == "names":
         options = ["--text.captions", 0, "--model.heads", "names"]
     else:
@@ -219,7 +220,7 @@ def main() -> None:
     parser.add_argument("--domain", default="biology")
     parser.add_argument("--recipe", default="quickstart")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--resamples", type=int, default=2000)
     parser.add_argument("--out", type=Path, default=Path("runs/captions_help"))
     parser.add_argument("--tiny", action="store_true", help="seconds, to see that it works")
