@@ -141,10 +141,11 @@ class Gathering:
     ) -> None:
         """Add a row: each label under one heading, `unasked` where no answer is stored."""
         from domainclip.knowledge.lookup import KnowledgeBase
+        from domainclip.knowledge.records import shown_name
 
         base = KnowledgeBase(self.field, self.tree, self.store)
         told = {s: set(self.store.labels(source, s)) for s in ("found", "missing", "refused")}
-        row: dict[str, Any] = {**dict.fromkeys(COLUMNS, 0), "source": source}
+        row: dict[str, Any] = {**dict.fromkeys(COLUMNS, 0), "source": shown_name(source)}
         for node in self.nodes:
             label = self.tree.key(node)
             status = next((s for s, labels in told.items() if label in labels), unasked)

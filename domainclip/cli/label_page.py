@@ -23,7 +23,10 @@ class LabelPage:
     def __init__(self, base: KnowledgeBase, node: int) -> None:
         self.node, self.tree = node, base.tree
         self.records = base.records(node)
-        self.asked = base.store.asked(base.tree.key(node))
+        from domainclip.knowledge.records import shown_name
+
+        asked = base.store.asked(base.tree.key(node))
+        self.asked = [one._replace(provider=shown_name(one.provider)) for one in asked]
 
     def write(self, out: Output) -> None:
         """Write it as a page, tables, one object, or the traits alone."""

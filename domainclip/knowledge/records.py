@@ -8,6 +8,9 @@ from typing import Literal, Protocol
 from domainclip.domains.contract import LabelKey
 from domainclip.domains.labels import LabelTree
 
+TABLE = "table:"
+"""Begins the name of a provider that is a file; its path follows."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trait:
@@ -69,3 +72,10 @@ class Provider(Protocol):
     async def ask(self, tree: LabelTree, node: int) -> Answer:
         """Return what is known of a label; raises `DomainclipError` if the source fails."""
         ...
+
+
+def shown_name(provider: str) -> str:
+    """Return the name of a provider as people read it: of a file its name, without its folders."""
+    if not provider.startswith(TABLE):
+        return provider
+    return TABLE + provider.removeprefix(TABLE).rpartition("/")[2]

@@ -15,7 +15,7 @@ from domainclip.domains.readers import read_table
 from domainclip.errors import DataError, UsageError, suggest
 
 from .lists import GUESSES, SHOWN, guess_columns, match_label
-from .records import Answer, Record, Trait
+from .records import TABLE, Answer, Record, Trait
 
 ENDINGS = (".csv", ".tsv", ".json", ".jsonl")
 
@@ -46,7 +46,8 @@ class TableProvider:
         tree: The labels that the file may speak of.
 
     Attributes:
-        name: "table:" and the file's name, under which the store keeps its answers.
+        name: "table:" and the file's whole path, under which the store keeps its answers: two files
+            of one name are two sources.
         nodes: The labels that the file speaks of, in the file's order.
         problems: Rows that cannot be used and why, one line each.
         others: Number of rows about labels that the domain knows, but this tree does not have.
@@ -58,7 +59,7 @@ class TableProvider:
 
     def __init__(self, path: str | Path, domain: Domain, tree: LabelTree) -> None:
         self.path = Path(path).expanduser()
-        self.name = f"table:{self.path.name}"
+        self.name = f"{TABLE}{self.path.resolve().as_posix()}"
         self.problems: list[str] = []
         self.others = 0
         self._domain_tree = domain.labels()

@@ -269,6 +269,21 @@ def test_a_changed_file_is_read_anew_and_what_it_no_longer_says_goes(tmp_path):
     assert texts == ["New."]
 
 
+def test_two_files_of_one_name_are_two_sources(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    one = write(tmp_path / "x" / "facts.csv", "name,text\nPapilio machaon,It has grey wings.\n")
+    two = write(tmp_path / "y" / "facts.csv", "name,text\nPapilio machaon,It has red wings.\n")
+    result = fetch(tmp_path, "--from", one, "--json")
+    assert json.loads(result.stdout)["rows"][0]["source"] == "table:facts.csv"
+    assert fetch(tmp_path, "--from", two).exit_code == 0
+    assert fetch(tmp_path, "--from", one).exit_code == 0  # the same file in place of itself
+    page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
+    told = [r["sentences"] for r in page["records"] if r["source"] == "table"]
+    assert told == [["It has grey wings."], ["It has red wings."]]
+    assert [asked["provider"] for asked in page["asked"]] == ["table:facts.csv"] * 2
+
+
 def test_rows_about_labels_that_were_not_asked_for_are_no_error(tmp_path):
     facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,A.\nDanaus plexippus,B.\n")
     labels = write(tmp_path / "labels.csv", "species\nPapilio machaon\n")
