@@ -26,7 +26,6 @@ __all__ = [
     "find_examples",
     "find_style",
     "read_examples",
-    "rewrite_prompt",
     "show_prompt",
     "style_digest",
     "word_limit",
@@ -123,34 +122,14 @@ def write_prompt(
     parts.append(" ".join([*([f"Leave out: {'; '.join(avoid)}."] if avoid else []), _UNSEEN]))
     if shown:
         parts.append("\n".join([_MANNER, *(f"- {example}" for example in shown)]))
-    parts += _references(style, tree, node, names, records, traits)
+    quotes = _references(style, tree, node, names, records, traits)
+    if quotes:
+        parts.append("\n".join([_REFERENCE, *(f'- {about}: "{said}"' for about, said in quotes)]))
     parts.append(_name_policy(domain, tree, node, names))
     parts.append(f"{_FORMS[form].format(words=words)}. {_ORDER}")
     text = "\n\n".join(part for part in parts if part)
-    return _prompt(f"{_sentence(style.role)} {_PURPOSE}", text, picture=True)
-
-
-def rewrite_prompt(text: str, kept: Sequence[str], dropped: Sequence[str] = ()) -> Prompt:
-    """Write what is asked to say a caption again with its supported claims alone; no picture.
-
-    Args:
-        text: The caption.
-        kept: What the rewritten caption says.
-        dropped: What it must not say any more.
-    """
-    parts = [
-        f'A caption said: "{" ".join(text.split())}"',
-        "\n".join(["Of this, the picture supports:", *(f"- {claim}" for claim in kept)]),
-    ]
-    if dropped:
-        parts.append("\n".join(["It does not support:", *(f"- {claim}" for claim in dropped)]))
-    parts.append(
-        "Write the caption again with what is supported and nothing else: no new facts, no word on "
-        "what was taken out, no statement that something is absent unless it is listed as "
-        "supported. Keep its manner and be no longer. Give the caption alone."
-    )
-    role = "You edit captions. You have not seen the picture and rely on what you are told of it."
-    return _prompt(role, "\n\n".join(parts), picture=False)
+    excerpt = "\n".join(said for _, said in quotes)
+    return _prompt(f"{_sentence(style.role)} {_PURPOSE}", text, excerpt)
 
 
 def style_digest(
@@ -208,16 +187,15 @@ def show_prompt(
     return "\n\n".join(blocks)
 
 
-def _prompt(system: str, user: str, *, picture: bool) -> Prompt:
+def _prompt(system: str, user: str, excerpt: str) -> Prompt:
     content: list[dict[str, str]] = [{"type": "text", "text": user}]
     said: list[Mapping[str, Any]] = [
         {"role": "system", "content": system},
         {"role": "user", "content": content},
     ]
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
-    if picture:
-        said[1] = {"role": "user", "content": [{"type": "image"}, *content]}
-    return Prompt(messages=tuple(said), digest=digest)
+    said[1] = {"role": "user", "content": [{"type": "image"}, *content]}
+    return Prompt(messages=tuple(said), digest=digest, excerpt=excerpt)
 
 
 def _shown(part: Mapping[str, Any]) -> str:
@@ -231,8 +209,8 @@ def _references(
     names: str,
     records: Sequence[Record],
     traits: Sequence[Trait],
-) -> list[str]:
-    """Return the quoted knowledge, one part for each subject that it is about."""
+) -> list[tuple[str, str]]:
+    """Return the quoted knowledge, each part below the line that says whom it is about."""
     label = tree.key(node)
     texts: dict[tuple[str, ...] | None, list[Record]] = {None: [], label: []}
     for record in records:
@@ -248,8 +226,8 @@ def _references(
         quoted = _quote(several, extra if about == label else [], room)
         if quoted:
             room -= len(quoted)
-            parts.append(f'{_heading(tree, node, about, names)}: "{quoted}"')
-    return ["\n".join([_REFERENCE, *(f"- {part}" for part in parts)])] if parts else []
+            parts.append((_heading(tree, node, about, names), quoted))
+    return parts
 
 
 def _heading(tree: LabelTree, node: int, about: tuple[str, ...] | None, names: str) -> str:

@@ -23,6 +23,8 @@ class Prompt:
     messages: tuple[Mapping[str, Any], ...]
     digest: str
     """Digest of the messages, the picture left out."""
+    excerpt: str = ""
+    """The knowledge that the messages quote, a line for each subject; "" for none."""
 
 
 @dataclass(frozen=True)

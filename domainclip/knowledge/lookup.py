@@ -83,28 +83,6 @@ class KnowledgeBase:
                     values.setdefault(claim.trait, set()).add(claim.value)
         return {trait: frozenset(told) for trait, told in values.items()}
 
-    def excerpt(self, node: int, chars: int) -> str:
-        """Return the first whole sentences of a label's texts, at most so many characters of them.
-
-        Stored texts come before the sheet, and a sentence that says what can be seen before one
-        that does not. A sentence that is too long alone is left out, never cut.
-        """
-        from .sentences import split_sentences
-
-        records = self.records(node)
-        texts = [r for r in records if r.source != "sheet"] or list(records)
-        told = [(r, s) for r in texts for s in split_sentences(" ".join(r.text.split()))]
-        seen = [any(t.sentence and t.sentence in s for t in r.traits) for r, s in told]
-        order = sorted(range(len(told)), key=lambda i: (not seen[i], i))
-        picked: list[int] = []
-        room = chars
-        for i in order:
-            length = len(told[i][1]) + (1 if picked else 0)
-            if length <= room and told[i][1] not in (told[j][1] for j in picked):
-                picked.append(i)
-                room -= length
-        return " ".join(told[i][1] for i in sorted(picked))
-
     def revision(self, node: int) -> str:
         """Return a digest of everything that is known of a label; "" where that is nothing."""
         records = self.records(node)

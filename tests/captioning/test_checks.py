@@ -226,9 +226,6 @@ class Knowledge:
         self.asked[node] += 1
         return self.facts.get(node, {})
 
-    def excerpt(self, node, chars):
-        return "It stands on short legs in every hall of the old town."[:chars]
-
 
 def test_values_nearby_need_two_witnesses_and_three_labels():
     facts = {name: {"colour": "red"} for name in NAMES[2:5]}
@@ -258,7 +255,8 @@ def test_only_what_was_shown_can_be_copied():
     checks = Checks(TREE, Knowledge({}), style=CaptionStyle(role="r", goal="g", attend=()))
     text = "It stands on short legs in every hall of the old town."
     assert checks(request(), text).outcome == "kept"
-    assert checks(request(prompt=Prompt((), "d")), text).outcome == "rejected"
+    assert checks(request(prompt=Prompt((), "d", "Another text.")), text).outcome == "kept"
+    assert checks(request(prompt=Prompt((), "d", text)), text).outcome == "rejected"
 
 
 @pytest.mark.parametrize("name", ["biology", "medical", "remote_sensing"])

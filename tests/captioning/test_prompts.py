@@ -12,7 +12,6 @@ from domainclip.captioning.prompts import (
     find_examples,
     find_style,
     read_examples,
-    rewrite_prompt,
     show_prompt,
     style_digest,
     word_limit,
@@ -144,13 +143,16 @@ def test_sentences_are_quoted_whole_and_visible_ones_first(domain, tree):
     known = record(tree, "Danaus plexippus", f"{long} {other} {seen}", traits=[trait])
     style = replace(STYLE, excerpt=len(seen) + len(other) + 1)
     monarch = node(tree, "Danaus plexippus")
-    text = text_of(write_prompt(domain, style, tree, monarch, records=[known]))
+    prompt = write_prompt(domain, style, tree, monarch, records=[known])
+    text = text_of(prompt)
     assert f'"{other} {seen}"' in text and "described" not in text
+    assert prompt.excerpt == f"{other} {seen}"  # what a caption may not copy: just what is shown
     short = replace(STYLE, excerpt=len(seen))
     text = text_of(write_prompt(domain, short, tree, monarch, records=[known]))
     assert f'"{seen}"' in text and other not in text
     nothing = replace(STYLE, excerpt=0)
-    assert "reference" not in text_of(write_prompt(domain, nothing, tree, monarch, records=[known]))
+    prompt = write_prompt(domain, nothing, tree, monarch, records=[known])
+    assert "reference" not in text_of(prompt) and prompt.excerpt == ""
 
 
 @given(chars=st.integers(0, 200), texts=st.lists(st.text(alphabet="ab .!", max_size=60)))
@@ -163,9 +165,10 @@ def test_the_excerpt_is_never_longer_than_the_style_allows(chars, texts):
         for i, text in enumerate(texts)
     ]
     style = replace(STYLE, excerpt=chars)
-    text = text_of(write_prompt(domain, style, tree, leaf, records=records, examples=()))
+    prompt = write_prompt(domain, style, tree, leaf, records=records, examples=())
+    text = text_of(prompt)
     quoted = [line.split(': "', 1)[1][:-1] for line in text.split("\n") if line[:7] == "- About"]
-    assert sum(map(len, quoted)) <= chars
+    assert sum(map(len, quoted)) <= chars and prompt.excerpt == "\n".join(quoted)
     assert all(quoted)
 
 
@@ -267,15 +270,6 @@ def test_show_prompt_prints_what_is_sent(domain, tree):
     assert shown.count("<picture>") == 1
     rendered = show_prompt(prompt, lambda messages: f"<s>{len(messages)}</s>")
     assert rendered == "<s>2</s>"
-
-
-def test_rewriting_asks_with_the_supported_claims_and_no_picture():
-    prompt = rewrite_prompt("A red bird with blue legs.", ["a red bird"], ["blue legs"])
-    text = show_prompt(prompt)
-    assert "<picture>" not in text
-    assert text.index("- a red bird") < text.index("does not support") < text.index("- blue legs")
-    alone = show_prompt(rewrite_prompt("A red bird.", ["a red bird"]))
-    assert "does not support" not in alone
 
 
 def test_an_unknown_style_is_refused_with_a_way_on(domain):

@@ -77,7 +77,7 @@ def test_nothing_is_known_and_no_file_is_made(domain, path):
     with open_knowledge(domain, tree, path) as base:
         node = tree.node(CAT)
         assert base.records(node) == () == base.traits(node)
-        assert base.excerpt(node, 100) == "" == base.revision(node)
+        assert base.revision(node) == ""
         assert base.known(node) == {}
     assert not path.exists()
 
@@ -138,31 +138,9 @@ def test_sheets_and_stored_texts_stand_beside_each_other(domain, path):
     put(path, sheet.label, "From a page.")
     with open_knowledge(domain, tree, path) as base:
         assert {r.source for r in base.records(tree.node(sheet.label))} == {"sheet", "wikipedia"}
-        assert base.excerpt(tree.node(sheet.label), 100) == "From a page."
     flat = tree_of((sheet.label[-1],), ranks=("label",))
     with open_knowledge(domain, flat, path) as base:
         assert {r.source for r in base.records(0)} == {"sheet", "wikipedia"}
-
-
-def test_an_excerpt_is_whole_sentences_and_what_can_be_seen_first(domain, path):
-    tree = tree_of(CAT)
-    sentences = ("It lives in houses.", "It has grey fur and a long tail.", "It purrs.")
-    put(path, CAT, " ".join(sentences))
-    with KnowledgeStore(path) as store:
-        trait = Trait(text="grey fur", sentence=sentences[1], source="wikipedia")
-        record = Record(
-            label=CAT, subject=CAT, source="wikipedia", text=" ".join(sentences), traits=(trait,)
-        )
-        store.put("wikipedia", CAT, Answer("found", (record,)))
-    node = tree.node(CAT)
-    with open_knowledge(domain, tree, path) as base:
-        assert base.excerpt(node, 500) == " ".join(sentences)
-        assert base.excerpt(node, 45) == "It has grey fur and a long tail. It purrs."
-        assert base.excerpt(node, 32) == sentences[1]
-        assert base.excerpt(node, 31) == "It lives in houses. It purrs."
-        assert base.excerpt(node, 5) == ""
-        for chars in range(80):
-            assert len(base.excerpt(node, chars)) <= chars
 
 
 def test_the_revision_changes_with_whatever_would_be_used(domain, path):

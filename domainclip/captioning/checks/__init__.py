@@ -166,7 +166,7 @@ class Checks:
     Args:
         tree: The tree of the requests' nodes.
         knowledge: What is known of its labels; None to check no claims.
-        style: The caption style, for its name policy and the length of its excerpt.
+        style: The caption style, for its name policy.
         noun: What a picture shows, in the place of names that are taken out.
         language: Code of the language that captions should be in.
         max_tokens: Tokens that the text tower reads; 0 for no limit.
@@ -206,8 +206,6 @@ class Checks:
         knowledge, style, node = self.knowledge, self.style, request.node
         if knowledge and node not in self._nearby:
             self._nearby[node] = values_nearby(self._known_of, self.tree, node)
-        # a captioner without a prompt says the knowledge in its own words: nothing is copied
-        shown = knowledge is not None and style is not None and request.prompt is not None
         return CheckContext(
             text=text,
             request=request,
@@ -220,7 +218,8 @@ class Checks:
             max_tokens=self.max_tokens,
             count_tokens=self.count_tokens,
             language=self.language,
-            excerpt=knowledge.excerpt(node, style.excerpt) if knowledge and style and shown else "",
+            # a captioner without a prompt says the knowledge in its own words: nothing is copied
+            excerpt=request.prompt.excerpt if request.prompt else "",
             strict=self.strict,
         )
 
