@@ -30,6 +30,13 @@ def outcome(check, text, **rest):
     [
         ("empty", ""),
         ("empty", " ... 12 !"),
+        ("garbled", "V"),
+        ("garbled", "a b c d"),
+        ("garbled", "Red\x00 lamp with a rim"),
+        ("garbled", "Red\x1f lamp with a rim"),
+        ("garbled", "Red lamp \x9b\x07\x02 rim"),
+        ("garbled", "red lamp ##### @@@@@ ~~~~~ ====="),
+        ("garbled", "��� �� lamp �� red ���� ���"),
         ("refusal", "I'm sorry, but I can't help with that."),
         ("refusal", "As an AI language model, I describe only pictures."),
         ("refusal", "There is no image attached to your message."),
@@ -54,6 +61,10 @@ def test_bad_texts_are_rejected(check, text):
     [
         "A lamp with red shades, a black rim and no legs.",
         "Red shades.",
+        "Black wings.",
+        "Red-rimmed",
+        "Two lamps (c. 30 % of the wall),\nblack & red…",
+        "Épée à l’œil, 5 × 3",
         "A lamp that is not sorry: a help for the eye, red, red and red again.",
         "The rim is black and the foot is black and the shade is red.",
         "A very very tall lamp under a dark sky.",
@@ -61,7 +72,7 @@ def test_bad_texts_are_rejected(check, text):
     ],
 )
 def test_plain_texts_pass_the_checks_of_texts(text):
-    for check in ("empty", "refusal", "loop", "language"):
+    for check in ("empty", "garbled", "refusal", "loop", "language"):
         assert outcome(check, text) == "pass", check
 
 
@@ -75,6 +86,12 @@ def test_languages_are_guessed_only_where_they_can_be():
     )
     assert outcome("language", "The lamp is on the desk.", language="ru") == "reject"
     assert outcome("language", "赤いランプです", language="ja") == "pass"
+
+
+def test_short_captions_of_other_scripts_are_no_garble():
+    for text in ("赤いランプです", "红色的灯", "โคมไฟสีแดง", "लाल दीपक", "빨간 램프", "مصباح أحمر"):
+        assert outcome("garbled", text) == "pass", text
+    assert outcome("garbled", "红灯") == "reject"
 
 
 def test_length_is_flagged_with_what_is_cut():

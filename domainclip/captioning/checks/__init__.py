@@ -20,7 +20,14 @@ from .claims import check_contradiction, check_possible, check_unsupported, valu
 from .context import CheckContext, Outcome, Verdict
 from .excerpt import check_copied
 from .names import NAME, check_names
-from .text import check_empty, check_language, check_length, check_loop, check_refusal
+from .text import (
+    check_empty,
+    check_garbled,
+    check_language,
+    check_length,
+    check_loop,
+    check_refusal,
+)
 
 if TYPE_CHECKING:
     from domainclip.knowledge.lookup import KnowledgeBase
@@ -39,6 +46,7 @@ __all__ = [
 
 CHECKS: tuple[Callable[[CheckContext], Verdict], ...] = (
     check_empty,
+    check_garbled,
     check_refusal,
     check_loop,
     check_language,
@@ -54,6 +62,8 @@ CHECKS: tuple[Callable[[CheckContext], Verdict], ...] = (
 _ROUNDS = 4
 """Times that one check may have a caption rewritten."""
 _WORD = re.compile(r"[^\W\d_]{3,}")
+_SPACE = re.compile(r"[^\S\x1c-\x1f\x85]+")
+"""White space but for control characters, which a caption is rejected for."""
 _LITTLE = 3
 """Words, other than the commonest ones, that a caption without any claim has to have."""
 _EMPTY_WORDS = {"the", "and", "with", "this", "that", "has", "have", "are", "from", "seen", "its"}
@@ -83,7 +93,7 @@ class Checked:
 
 def check_caption(context: CheckContext) -> Checked:
     """Run all checks over one caption, and rewrite it where claims have to go."""
-    text = " ".join(context.text.split())
+    text = _SPACE.sub(" ", context.text).strip(" ")
     verdicts: list[Verdict] = []
     dropped: list[Claim] = []
     for check in CHECKS:

@@ -1,8 +1,9 @@
-"""Checks of a caption as a text: empty, refusal, loop, wrong language, too long."""
+"""Checks of a caption as a text: empty, garbled, refusal, loop, wrong language, too long."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 
 from .context import CheckContext, Verdict
@@ -51,6 +52,12 @@ _SCRIPT_OF = {
     "ar": "Arabic", "fa": "Arabic", "hi": "Devanagari", "th": "Thai", "zh": "Han", "ja": "Kana",
     "ko": "Hangul",
 }  # fmt: skip
+_SPACELESS = re.compile(f"[{''.join(_SCRIPTS[s] for s in ('Thai', 'Kana', 'Han', 'Hangul'))}]")
+"""Letters of scripts that put no space between words, or words into a sign or two."""
+_ORDINARY = frozenset(""".,;:!?'"()[]-‐‑–—…/%&°×+’‘“”„«»¿¡。、，！？：；「」『』（）،؟।""")
+"""Punctuation that captions have."""
+_READABLE = 0.6
+"""Share of letters, digits and ordinary punctuation that a caption has to have."""
 _LOOP = 3
 """Times that the same words may not follow each other."""
 
@@ -60,6 +67,26 @@ def check_empty(context: CheckContext) -> Verdict:
     if _WORD.search(context.text):
         return Verdict("empty", "pass")
     return Verdict("empty", "reject", "there are no words")
+
+
+def check_garbled(context: CheckContext) -> Verdict:
+    """Reject what is no text: control characters, mostly signs, or hardly a word."""
+    text = context.text
+    kinds = [(char, unicodedata.category(char)) for char in text if char not in " \t\n\r\f\v"]
+    controls = {f"U+{ord(char):04X}" for char, kind in kinds if kind in ("Cc", "Cs")}
+    if controls:
+        said = ", ".join(sorted(controls)[:3])
+        return Verdict("garbled", "reject", f"it holds control characters ({said})")
+    kinds = [(char, kind) for char, kind in kinds if not char.isspace()]
+    good = sum(kind[0] in "LMN" or char in _ORDINARY for char, kind in kinds)
+    if good < _READABLE * len(kinds):
+        reason = f"{good} of {len(kinds)} characters are letters, digits or punctuation"
+        return Verdict("garbled", "reject", reason)
+    letters = "".join(char if unicodedata.category(char)[0] in "LM" else " " for char in text)
+    words = sum(len(word) >= 2 for word in letters.split())
+    if words < 2 and len(_SPACELESS.findall(text)) < 4:
+        return Verdict("garbled", "reject", "there are fewer than two words")
+    return Verdict("garbled", "pass")
 
 
 def check_refusal(context: CheckContext) -> Verdict:
