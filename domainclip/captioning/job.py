@@ -74,6 +74,7 @@ class Asked:
     strict: bool = False
     shard: str = "1/1"
     retry: bool = False
+    show_prompt: str | None = None
 
 
 class Job:
@@ -333,9 +334,8 @@ class Job:
     def _open_transformers(self) -> Captioner:
         from .transformers import TransformersCaptioner
 
-        return TransformersCaptioner(
-            self.asked.model, device=self.asked.device, **_sampling(self.asked)
-        )
+        asked = self.asked
+        return TransformersCaptioner(asked.model, device=asked.device, **_sampling(asked))
 
 
 def _sampling(asked: Asked) -> dict[str, Any]:
@@ -346,7 +346,8 @@ def _sampling(asked: Asked) -> dict[str, Any]:
 
 def _check_model(asked: Asked) -> None:
     """Refuse a captioner without what it needs."""
-    if asked.captioner == "openai" and not (asked.endpoints and asked.model):
+    unsent = asked.show_prompt is not None  # what is only shown needs no server
+    if asked.captioner == "openai" and not (unsent or (asked.endpoints and asked.model)):
         missing = "--model" if asked.endpoints else "--endpoint"
         raise UsageError(
             f"the captioner openai needs {missing}",

@@ -133,7 +133,7 @@ def command(ctx: click.Context, /, out: Output, **asked: Any) -> None:
         asked[name] = _listed(asked[name])
     domain = get_domain(asked.pop("domain"))
     asked["columns"] = _pairs(asked["columns"])
-    sample = asked.pop("show_prompt")
+    sample = asked["show_prompt"]
     job = Job(Asked(domain=domain, **asked))
     if sample is not None:
         click.echo(job.show_prompt(sample))

@@ -77,6 +77,13 @@ def test_a_served_model_is_shown_the_picture_and_the_prompt(tmp_path):
     assert generation.made_of["model"] == "tiny" and generation.made_of["prompt"]
 
 
+def test_a_prompt_is_shown_without_a_server(tmp_path):
+    args = ("--captioner", "openai", "--out", tmp_path, "--show-prompt", "train/000002")
+    result = caption(*args)
+    assert result.exit_code == 0 and "<picture>" in result.stdout, result.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_wording_is_another_generation_and_the_old_one_is_kept(tmp_path):
     with serve(describe) as server:
         served(server, "--limit", 4, "--out", tmp_path)
