@@ -6,7 +6,7 @@ import json
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,7 @@ class Audit:
 
     @cached_property
     def outcomes(self) -> dict[str, int]:
-        """Captions by outcome of the checks."""
+        """Captions by outcome of the checks, those over all captions too."""
         counts = Counter(row.outcome for row in self.rows)
         return {name: counts[name] for name in OUTCOMES}
 
@@ -172,8 +172,9 @@ def read_audit(folder: str | Path) -> Audit:
             time = raw["time"] or ""
             if time >= newest.get(raw["sample_id"], ("",))[0]:
                 newest[raw["sample_id"]] = (time, _row(raw))
-    rows = [row for _, row in sorted(newest.values(), key=lambda item: item[1].id)]
-    return Audit(generation, rows, messages, _read_later(generation.folder, messages))
+    later = _read_later(generation.folder, messages)
+    rows = [_judged(newest[one][1], later.get(one, ())) for one in sorted(newest)]
+    return Audit(generation, rows, messages, later)
 
 
 def count_traits(audit: Audit, samples: Samples, lexicon: Lexicon) -> list[TraitCount]:
@@ -229,6 +230,14 @@ def _row(raw: Mapping[str, Any]) -> Row:
         tokens_out=raw["tokens_out"] or 0,
         seconds=raw["seconds"] or 0.0,
     )
+
+
+def _judged(row: Row, later: Iterable[Mapping[str, str]]) -> Row:
+    """Return a row as rejected where a check over all captions rejects it: it is not used."""
+    rejects = [note for note in later if note["outcome"] == "reject"]
+    if not rejects or row.outcome == "rejected":
+        return row
+    return replace(row, caption="", outcome="rejected", notes=(*row.notes, *rejects))
 
 
 def _read_notes(said: Any) -> list[dict[str, str]]:

@@ -39,7 +39,7 @@ _SCHEMATIC = (
 _HEADINGS = {
     "rewritten": "Rewritten: what was taken out is struck through",
     "kept": "Kept as they were written",
-    "rejected": "Rejected: no caption is stored",
+    "rejected": "Rejected: left out of training, with the reason",
 }
 
 
