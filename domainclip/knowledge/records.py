@@ -20,7 +20,7 @@ class Trait:
     sentence: str
     """The sentence of the source that says it."""
     source: str
-    """The record's source: "wikipedia", "sheet", a file name."""
+    """The record's source: "wikipedia", "wiki:" and a host, "sheet", a file name."""
     revision: str = ""
     """The record's revision."""
 
@@ -34,7 +34,7 @@ class Record:
     subject: LabelKey
     """The label that the text is about: `label`, or the nearest ancestor that has a text."""
     source: str
-    """Provider: "wikipedia", "table", "column", "tags", "sheet"."""
+    """Provider: "wikipedia", "wiki:" and a host, "table", "column", "tags", "sheet"."""
     text: str
     title: str = ""
     """Title of the page, name of the file or column."""

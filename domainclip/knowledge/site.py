@@ -106,7 +106,10 @@ class Site(wikipediaapi.AsyncWikipedia):  # type: ignore[misc]
             max_retries=RETRIES,
             timeout=TIMEOUT,
         )
-        self.api = find_api(address) if address else super()._build_url(language)
+        public = super()._build_url(language)
+        self.api = find_api(address) if address else public
+        self.host = urlsplit(self.api).netloc.rpartition("@")[2].lower()
+        self.public = self.host == urlsplit(public).netloc
         self._limiter = _Limiter(rate)
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._fragments: dict[str, str] = {}

@@ -41,13 +41,12 @@ class WikipediaProvider:
         rate: Requests a second at most.
 
     Attributes:
-        name: "wikipedia".
+        name: "wikipedia" for the public site of the rules' language, else "wiki:" and the host, so
+            that each site's answers are kept by themselves; the source of its records too.
 
     Raises:
         UsageError: If the public site is asked without a contact, or the address is none.
     """
-
-    name = "wikipedia"
 
     def __init__(
         self, rules: WikiRules, *, contact: str, site: str | None = None, rate: float = 5.0
@@ -59,7 +58,9 @@ class WikipediaProvider:
             "address": site or "",
             "rate": rate,
         }
-        self._site: Site | None = Site(**self._address)
+        opened = Site(**self._address)
+        self.name = "wikipedia" if opened.public else f"wiki:{opened.host}"
+        self._site: Site | None = opened
         self._licence: asyncio.Future[str] | None = None
         self._pages: OrderedDict[str, asyncio.Future[Page | None]] = OrderedDict()
 

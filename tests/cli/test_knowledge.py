@@ -348,14 +348,18 @@ def ask(folder, wiki, *args, labels="Papilio machaon\nGraphium sarpedon\n"):
     return fetch(folder, "--labels", given, *contact, *args)
 
 
+def named(wiki):
+    return wiki.url.replace("http://", "wiki:")
+
+
 def test_pages_are_found_and_the_ancestors_where_there_are_none(tmp_path, wiki):
     result = ask(tmp_path, wiki, "--json")
     assert result.exit_code == 0, result.output
     (row,) = json.loads(result.stdout)["rows"]
-    assert (row["source"], row["found"], row["from an ancestor"]) == ("wikipedia", 1, 1)
+    assert (row["source"], row["found"], row["from an ancestor"]) == (named(wiki), 1, 1)
     assert all("me@example.org" in request["_agent"] for request in wiki.requests)
     page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
-    (own,) = (r for r in page["records"] if r["source"] == "wikipedia")
+    (own,) = (r for r in page["records"] if r["source"] == named(wiki))
     assert own["section"] == "Description" and own["revision"].isdigit() and own["licence"]
     assert own["url"].startswith(wiki.url) and not own["inherited"]
     assert "yellow" in " ".join(trait["trait"] for trait in own["traits"])
@@ -363,7 +367,7 @@ def test_pages_are_found_and_the_ancestors_where_there_are_none(tmp_path, wiki):
         "The wings are yellow with black veins."
     }
     page = json.loads(show(tmp_path / "a.sqlite", "Graphium sarpedon", "--json").stdout)
-    (own,) = (r for r in page["records"] if r["source"] == "wikipedia")
+    (own,) = (r for r in page["records"] if r["source"] == named(wiki))
     assert own["inherited"] and own["about"].endswith(" > Papilionidae")
 
 
@@ -386,11 +390,11 @@ def test_a_site_and_a_file_together_and_the_contact_of_the_environment(tmp_path,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert [line.split(",")[:2] for line in result.stdout.splitlines()[1:]] == [
-        ["wikipedia", "1"], ["table:facts.csv", "1"]
+        [named(wiki), "1"], ["table:facts.csv", "1"]
     ]  # fmt: skip
     assert "other@example.org" in wiki.requests[0]["_agent"]
     page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
-    assert {r["source"] for r in page["records"]} == {"sheet", "table", "wikipedia"}
+    assert {r["source"] for r in page["records"]} == {"sheet", "table", named(wiki)}
 
 
 @pytest.mark.parametrize("fault", ["503", "html"])
@@ -402,7 +406,7 @@ def test_a_lost_site_stops_the_work_and_the_same_command_goes_on(
     wiki.always = fault
     result = ask(tmp_path, wiki, "--concurrency", 1, labels=names)
     assert result.exit_code == 1 and "Traceback" not in result.output
-    assert result.stdout.splitlines()[1] == "wikipedia,0,0,0,0,3,3,0"
+    assert result.stdout.splitlines()[1] == f"{named(wiki)},0,0,0,0,3,3,0"
     assert f"error: {wiki.url}/w/api.php" in result.stderr
     assert "what was found is kept; domainclip knowledge fetch --domain biology" in result.stderr
     assert f"--site {wiki.url}" in result.stderr and "next:" not in result.stderr
@@ -454,7 +458,7 @@ def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(tmp_path, wiki):
     assert "interrupted" in err and "domainclip knowledge fetch --domain biology" in err
     assert "Traceback" not in err
     with KnowledgeStore(tmp_path / "a.sqlite") as kept:
-        assert not kept.messages and kept.labels("wikipedia", "found")
+        assert not kept.messages and kept.labels(named(wiki), "found")
 
 
 def test_a_language_model_finds_the_traits_once(tmp_path, monkeypatch):

@@ -219,6 +219,21 @@ def test_the_public_site_wants_a_contact():
         WikipediaProvider(RULES, contact=" ")
 
 
+@pytest.mark.parametrize(
+    ("site", "name"),
+    [
+        (None, "wikipedia"),
+        ("https://en.wikipedia.org", "wikipedia"),
+        ("EN.wikipedia.org/w/api.php", "wikipedia"),
+        ("de.wikipedia.org", "wiki:de.wikipedia.org"),
+        ("http://127.0.0.1:8080/mirror", "wiki:127.0.0.1:8080"),
+        ("https://me:secret@wiki.example.org", "wiki:wiki.example.org"),
+    ],
+)
+def test_each_site_has_its_own_name(site, name):
+    assert WikipediaProvider(RULES, contact="me@example.org", site=site).name == name
+
+
 @pytest.mark.parametrize("rate", [0, -1])
 def test_a_rate_is_above_nothing(rate):
     with pytest.raises(UsageError, match="rate"):
