@@ -87,13 +87,13 @@ class Gathering:
         self.stopped = fetched.stopped
         self._count(provider.name, before, set(failed), unasked="not asked")
 
-    def reread(self, urls: Sequence[str], model: str, *, again: bool) -> None:
+    def reread(self, urls: Sequence[str], model: str, *, key_env: str, again: bool) -> None:
         """Have a language model find the traits of the texts of all labels and their ancestors."""
         from domainclip.endpoints.chat import Endpoints
         from domainclip.knowledge.rereading import reread
 
         labels = [self.tree.key(node) for node in self._lines()]
-        with Endpoints(urls, model) as endpoints:
+        with Endpoints(urls, model, key_env=key_env) as endpoints:
             for message in endpoints.check(pictures=False):
                 output.warning(message)
             with _progress(len(labels), model, self.shown) as step:

@@ -78,6 +78,8 @@ command = Group(
 @_option("Traits", "--endpoint", "endpoints", multiple=True, metavar="URL",
          help="OpenAI-compatible server of --extractor model; may be repeated.")  # fmt: skip
 @_option("Traits", "--model", metavar="NAME", help="The language model at the endpoint.")
+@_option("Traits", "--key-env", metavar="NAME", default="OPENAI_API_KEY", show_default=True,
+         help="Environment variable that holds the endpoint's key.")  # fmt: skip
 @format_options
 @click.pass_context
 def fetch(
@@ -97,6 +99,7 @@ def fetch(
     extractor: Literal["words", "model"],
     endpoints: tuple[str, ...],
     model: str | None,
+    key_env: str,
 ) -> None:
     """Gather texts and visible traits of labels; what is known already is not asked for again."""
     field = get_domain(domain)
@@ -131,7 +134,7 @@ def fetch(
                 else:
                     gathering.ask(provider, concurrency=concurrency, refresh=refresh)
             if model and not gathering.stopped:
-                gathering.reread(endpoints, model, again=refresh)
+                gathering.reread(endpoints, model, key_env=key_env, again=refresh)
             example = gathering.example()
     except KeyboardInterrupt:
         output.error("interrupted; what was found is kept", _again(ctx))

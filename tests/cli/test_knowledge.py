@@ -461,6 +461,18 @@ def test_ctrl_c_keeps_what_was_found_and_says_how_to_go_on(tmp_path, wiki):
         assert not kept.messages and kept.labels(named(wiki), "found")
 
 
+def test_the_key_of_the_language_model_is_the_one_that_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another")
+    monkeypatch.setenv("READER_KEY", "sk-of-the-reader")
+    chat = _load("endpoints/chat_server.py")
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,The wings are yellow.\n")
+    with chat.serve(lambda asked: chat.Answer("[]")) as server:
+        model = ("--extractor", "model", "--endpoint", server.url, "--model", "tiny")
+        result = fetch(tmp_path, "--from", facts, *model, "--key-env", "READER_KEY")
+    assert result.exit_code == 0, result.output
+    assert {one.headers["authorization"] for one in server.asked} == {"Bearer sk-of-the-reader"}
+
+
 def test_a_language_model_finds_the_traits_once(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     chat = _load("endpoints/chat_server.py")
