@@ -148,7 +148,8 @@ def command(ctx: click.Context, /, out: Output, **asked: Any) -> None:
         due = asked["score_model"] or not (store.folder / VERDICTS).is_file()
         if (result.written or (due and result.skipped)) and not (result.stopped or result.error):
             result.reasons.update(job.check_all(store))
-    _tell(result, job.unreadable, store, out, domain.name, asked)
+    choice = str(job.captioner.settings.get("choice", ""))
+    _tell(result, job.unreadable, store, out, domain.name, asked, choice)
 
 
 @command.command(
@@ -182,8 +183,12 @@ def _tell(
     out: Output,
     domain: str,
     asked: Mapping[str, Any],
+    choice: str,
 ) -> None:
-    """Print what came of it, and end with the code that says so."""
+    """Print what came of it, and end with the code that says so.
+
+    `choice` is how the bank picks statements, "" for other captioners.
+    """
     unreadable = [*missing, *result.unreadable]
     counts = {
         "written": result.written,
@@ -208,12 +213,16 @@ def _tell(
                 "cost": round(spent.cost, 4),
             },
         }
+        account |= {"choice": choice} if choice else {}
         told = {"counts": counts, "checks": dict(result.reasons.most_common()), **listed, **account}
         out.value({**told, "folder": str(store.folder)})
     else:
         if not out.quiet:
             out.rows([{"outcome": name, "pictures": count} for name, count in counts.items()])
         out.line(str(store.folder))
+    if not out.quiet and choice:
+        which = "" if asked["model"] else "; --model RUN picks what fits the picture"
+        output.note(f"statements were picked by {choice}{which}")
     if not out.quiet and result.reasons:
         blamed = ", ".join(f"{name} {count}" for name, count in result.reasons.most_common())
         output.note(f"what the checks rejected, changed or flagged: {blamed}")

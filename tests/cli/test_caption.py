@@ -50,6 +50,7 @@ def test_the_bank_captions_built_in_data_with_nothing_installed(tmp_path, domain
     result = caption("--limit", 20, "--out", tmp_path, "--json", domain=domain)
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout)
+    assert told["choice"] == "seeded choice" and "picked by seeded choice" in result.stderr
     assert told["counts"]["written"] == 20 and told["counts"]["left"] == 0
     assert told["counts"]["kept"] + told["counts"]["rewritten"] >= 18
     assert f"domainclip train --domain {domain} --data.captions" in result.stderr
@@ -75,6 +76,16 @@ def test_a_served_model_is_shown_the_picture_and_the_prompt(tmp_path):
     assert any(body in text for text in sent)
     (generation,) = list_generations(tmp_path)
     assert generation.made_of["model"] == "tiny" and generation.made_of["prompt"]
+
+
+def test_the_bank_says_that_a_model_picked(tmp_path, monkeypatch):
+    monkeypatch.setattr(Job, "_load", lambda self, model: None)
+    monkeypatch.setattr(
+        "domainclip.captioning.bank.BankCaptioner.settings", {"choice": "similarity under abc"}
+    )
+    result = caption("--limit", 2, "--out", tmp_path, "--model", "run", "--json")
+    assert json.loads(result.stdout)["choice"] == "similarity under abc"
+    assert "picked by similarity under abc\n" in result.stderr
 
 
 def test_a_prompt_is_shown_without_a_server(tmp_path):
@@ -163,6 +174,7 @@ def test_a_second_model_has_what_it_denies_taken_out(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.stderr
     assert seen == {"Bearer sk-of-the-judge"}
     told = json.loads(result.stdout)
+    assert "choice" not in told and "picked by" not in result.stderr
     assert told["checks"]["verifier"] == 3 and told["counts"]["kept"] == 0
     (generation,) = list_generations(tmp_path)
     assert generation.made_of["verifier"]["model"] == "wise"
