@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from domainclip.endpoints.answers import drop_thoughts
 from domainclip.endpoints.chat import Endpoints
 from domainclip.endpoints.questions import Account, Messages, Question, Reply
 from domainclip.errors import UsageError
 
 from .pictures import MAX_BYTES, QUALITY, SIDE, encode_picture, put_picture
 from .requests import Request, Written
-
-THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-"""What a reasoning model thinks aloud first, where its server does not take it out."""
 
 
 class OpenAICaptioner:
@@ -105,7 +102,7 @@ class OpenAICaptioner:
                 reply.id, error=reply.error, model=self.model, revision=self.revision,
                 details={"endpoint": reply.endpoint} if reply.endpoint else {},
             )  # fmt: skip
-        text = THOUGHTS.sub("", reply.text).strip()
+        text = drop_thoughts(reply.text)
         cut_short = not text or text.startswith("<think>")
         details: dict[str, Any] = {"endpoint": reply.endpoint}
         if reply.finish_reason not in ("stop", ""):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 from domainclip.knowledge.lexicon import Claim
 
+from .articles import find_article
+
 _TOKEN = re.compile(r"\w+(?:['’\-‑]\w+)*|[^\w\s]")
 _STOPS = frozenset(".!?;:")
 _JOINTS = frozenset({"and", "or", "but", "nor", "&", "plus"})
@@ -128,13 +130,12 @@ def replace_names(text: str, spans: Iterable[Claim], noun: str) -> str:
             continue
         word = "" if said else noun
         if starts:
-            word = (
-                f"{_article(noun).capitalize()} {noun}" if not said else _article(noun).capitalize()
-            )
+            article = find_article(noun).capitalize()
+            word = article if said else f"{article} {noun}"
         elif last and last.group(1).lower() in _COPULAS and word:
-            word = f"{_article(noun)} {noun}"
+            word = f"{find_article(noun)} {noun}"
         elif last and last.group(1).lower() in ("a", "an") and before.endswith(" "):
-            before = before[: last.start()] + _cased(_article(noun), last.group(1)) + " "
+            before = before[: last.start()] + _cased(find_article(noun), last.group(1)) + " "
         text = before + (word if word else "\0") + after
         text = text.replace("\0 ", "").replace("\0", "")
     return _collapse(text)
@@ -235,7 +236,7 @@ def _mend(items: list[_Item], i: int, noun: str) -> None:
             i = _close_sentence(items, i)
             break
         elif _ends(left) and right in _LIST_OPENERS and noun != NOBODY:
-            items[i:i] = [_Token(_article(noun).capitalize(), True), _Token(noun, True)]
+            items[i:i] = [_Token(find_article(noun).capitalize(), True), _Token(noun, True)]
             i += 2  # "[A small round cell] with ..."
             break
         elif (_ends(left) or left in _MATES) and may_right and _begins_nothing(right):
@@ -340,17 +341,9 @@ def _close(items: list[_Item], i: int) -> None:
         items[i] = replace(right, text=right.text[:1].upper() + right.text[1:])
     elif isinstance(left, _Token):
         if left.low in ("a", "an") and right.text[0].isalpha():
-            items[i - 1] = replace(left, text=_cased(_article(right.text), left.text))
+            items[i - 1] = replace(left, text=_cased(find_article(right.text), left.text))
         if right.text[0].isalnum() and left.text not in _MATES:
             items[i] = replace(right, spaced=True)
-
-
-def _article(word: str) -> str:
-    """Return "an" before a vowel sound, by the letters."""
-    low = word.lower()
-    if low.startswith(("uni", "use", "eu", "one", "once")):
-        return "a"
-    return "an" if low.startswith(("a", "e", "i", "o", "u", "hour", "honest")) else "a"
 
 
 def _join(tokens: Sequence[_Token]) -> str:

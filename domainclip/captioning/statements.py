@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .articles import with_article
+
 Frame: TypeAlias = Literal["with", "showing", "has", "list"]
 FRAMES: tuple[Frame, ...] = ("with", "showing", "has", "list")
 
@@ -34,7 +36,6 @@ _NOT_BEFORE = _NO_ADJECTIVES | frozenset(
 )
 """Words that a predicate may have and an adjective before its noun may not."""
 _NOUN_PHRASE = re.compile(r"(?:(?P<article>an?) )?(?P<adjectives>(?:[^\s,]+ )+)(?P<head>[^\s,]+)")
-_AN = re.compile(r"(?!uni|use|eu|one\b|u-)[aeiou]", re.IGNORECASE)
 _PER_SENTENCE = 4
 """Statements in one sentence of a dense caption."""
 
@@ -65,7 +66,7 @@ def read_statement(text: str, noun: str) -> Statement | None:
         return None
     if (match := _COPULA.fullmatch(said)) and not _NOT_BEFORE & set(match["said"].split()):
         said = f"{match['said']} {match['noun']}"  # "the tail is brown" is a brown tail
-        said = _with_article(said) if match["verb"] == "is" else said
+        said = with_article(said) if match["verb"] == "is" else said
     verb = _VERB.search(_RELATIVE.sub("", said))
     if verb:
         return Statement(said, "clause") if verb.start() else None
@@ -132,7 +133,7 @@ def join_statements(
     sentences = [text for text in [*sentences, *clauses] if text]
     if name and sentences:
         opens = sentences[0]
-        if head and frame in ("with", "showing") and opens.startswith(_with_article(head)):
+        if head and frame in ("with", "showing") and opens.startswith(with_article(head)):
             sentences[0] = f"{name}, {opens}"
         elif not head and first:
             sentences[0] = (
@@ -162,12 +163,12 @@ def _framed(head: str, parts: Sequence[str], frame: Frame, looked: bool) -> str:
     if not head:
         return listed
     if not parts:
-        return _with_article(head) if looked else ""
+        return with_article(head) if looked else ""
     if frame == "has":
         return f"this {head} has {listed}"
     if frame == "list":
-        return list_words([_with_article(head), *parts]) if looked else listed
-    return f"{_with_article(head)} {frame} {listed}"
+        return list_words([with_article(head), *parts]) if looked else listed
+    return f"{with_article(head)} {frame} {listed}"
 
 
 def _merge(phrases: Sequence[str], places: Mapping[str, int]) -> list[str]:
@@ -189,7 +190,7 @@ def _merge(phrases: Sequence[str], places: Mapping[str, int]) -> list[str]:
         if adjectives:
             ordered = sorted(adjectives, key=lambda a: places.get(a, places.get(a.split()[-1], 0)))
             phrase = f"{' '.join(ordered)} {head}"
-            said_phrases.append(_with_article(phrase) if article else phrase)
+            said_phrases.append(with_article(phrase) if article else phrase)
         else:
             said_phrases.append(key)
     return said_phrases
@@ -200,10 +201,6 @@ def _head(phrase: str) -> str:
     words = phrase.split()
     place = next((i for i, word in enumerate(words) if i and word in _LINKS), len(words))
     return words[place - 1]
-
-
-def _with_article(phrase: str) -> str:
-    return f"{'an' if _AN.match(phrase) else 'a'} {phrase}"
 
 
 def _lower_first(text: str) -> str:

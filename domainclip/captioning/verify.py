@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from domainclip.domains.labels import LabelTree
+from domainclip.endpoints.answers import drop_thoughts
 from domainclip.endpoints.chat import Endpoints
 from domainclip.endpoints.questions import Question
 from domainclip.errors import UsageError
@@ -28,14 +29,13 @@ _ASK = (
     'A caption of this picture says "{phrase}". Going by the picture alone, is "{claim}" true of '
     "it? Answer with one word: yes, no or unclear."
 )
-_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _ANSWER = re.compile(r"\W*(yes|no|unclear)(?:\W*\Z|\s*[.,!;:\n](?!\s*(?:but|and|however)\b))", re.I)
 _FAMILY = re.compile(r"[a-z]+")
 
 
 def read_answer(text: str) -> Answer:
     """Read an answer: yes or no only where it begins so and takes nothing back, else unclear."""
-    match = _ANSWER.match(_THOUGHTS.sub("", text).strip().strip("*"))
+    match = _ANSWER.match(drop_thoughts(text).strip("*"))
     said = match.group(1).lower() if match else ""
     return "yes" if said == "yes" else "no" if said == "no" else "unclear"
 

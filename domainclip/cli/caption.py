@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import DomainclipError, UsageError
 
 from . import output
-from .framework import Group, Option
+from .framework import Group, option
 from .output import Output, format_options
 
 if TYPE_CHECKING:
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 CAPTIONERS = ("bank", "openai", "transformers")
 LISTED = 20
 """Pictures that were not captioned and are named; the rest are counted."""
-
-
-def option(section: str, *names: str, **rest: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Give a command an option of a section of its help."""
-    return click.option(*names, cls=Option, section=section, **rest)
 
 
 @click.group(

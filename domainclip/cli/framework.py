@@ -18,6 +18,11 @@ class Option(click.Option):
         self.section = section
 
 
+def option(section: str, *names: str, **rest: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Give a command an option of a section of its help."""
+    return click.option(*names, cls=Option, section=section, **rest)
+
+
 class _Examples(click.Command):
     """Help with one sentence, examples, and options by section."""
 

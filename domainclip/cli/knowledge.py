@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -13,7 +13,7 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError, suggest
 
 from . import output
-from .framework import Group, Option
+from .framework import Group, Option, option
 from .gathering import COLUMNS, LISTED, Gathering
 from .label_page import LabelPage, say_lineage
 from .output import Output, format_options
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 WIKIPEDIA = "wikipedia"
 NAMED = 5
 """Names that a message lists before it only counts them."""
-
-
-def _option(section: str, *names: str, **rest: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Give a command an option of a section of its help."""
-    return click.option(*names, cls=Option, section=section, **rest)
 
 
 command = Group(
@@ -50,36 +45,36 @@ command = Group(
         "domainclip knowledge fetch --domain medical --labels cells.txt --from facts.csv",
     )
 )
-@_option("Labels", "--domain", required=True, metavar="NAME", help="The field.")
-@_option("Labels", "--labels", metavar="FILE",
-         help="The labels to ask about: a CSV of names or ranks, or one label a line.")  # fmt: skip
-@_option("Labels", "--data", metavar="SOURCE",
-         help="Ask about the labels of these pictures; unset, of the whole domain.")  # fmt: skip
-@_option("Labels", "--limit", type=click.IntRange(0), metavar="N", default=0,
-         help="Ask about the first so many labels only.")  # fmt: skip
-@_option("Sources", "--from", "sources", multiple=True, metavar="wikipedia|FILE",
-         help="Where to look, again for each: wikipedia, or a CSV, TSV, JSON or JSONL file of "
-         "your own.  [default: wikipedia]")  # fmt: skip
-@_option("Sources", "--refresh", is_flag=True,
-         help="Ask again about labels that were asked about before.")  # fmt: skip
-@_option("Sources", "--store", metavar="FILE",
-         help="Where to keep it; unset, the domain's own file in the cache.")  # fmt: skip
-@_option("Wikipedia", "--contact", envvar="DOMAINCLIP_CONTACT", show_envvar=True, metavar="MAIL",
-         help="Your mail address or page, which the site asks for.")  # fmt: skip
-@_option("Wikipedia", "--site", metavar="URL",
-         help="Address of another MediaWiki, such as a mirror.")  # fmt: skip
-@_option("Wikipedia", "--rate", type=click.FloatRange(0, min_open=True), metavar="X", default=5.0,
-         show_default=True, help="Requests a second, at most.")  # fmt: skip
-@_option("Wikipedia", "--concurrency", type=click.IntRange(1), metavar="N", default=4,
-         show_default=True, help="Labels asked about at a time.")  # fmt: skip
-@_option("Traits", "--extractor", type=click.Choice(["words", "model"]), default="words",
-         show_default=True,
-         help="Find traits by the domain's words, or ask a language model.")  # fmt: skip
-@_option("Traits", "--endpoint", "endpoints", multiple=True, metavar="URL",
-         help="OpenAI-compatible server of --extractor model; may be repeated.")  # fmt: skip
-@_option("Traits", "--model", metavar="NAME", help="The language model at the endpoint.")
-@_option("Traits", "--key-env", metavar="NAME", default="OPENAI_API_KEY", show_default=True,
-         help="Environment variable that holds the endpoint's key.")  # fmt: skip
+@option("Labels", "--domain", required=True, metavar="NAME", help="The field.")
+@option("Labels", "--labels", metavar="FILE",
+        help="The labels to ask about: a CSV of names or ranks, or one label a line.")  # fmt: skip
+@option("Labels", "--data", metavar="SOURCE",
+        help="Ask about the labels of these pictures; unset, of the whole domain.")  # fmt: skip
+@option("Labels", "--limit", type=click.IntRange(0), metavar="N", default=0,
+        help="Ask about the first so many labels only.")  # fmt: skip
+@option("Sources", "--from", "sources", multiple=True, metavar="wikipedia|FILE",
+        help="Where to look, again for each: wikipedia, or a CSV, TSV, JSON or JSONL file of "
+        "your own.  [default: wikipedia]")  # fmt: skip
+@option("Sources", "--refresh", is_flag=True,
+        help="Ask again about labels that were asked about before.")  # fmt: skip
+@option("Sources", "--store", metavar="FILE",
+        help="Where to keep it; unset, the domain's own file in the cache.")  # fmt: skip
+@option("Wikipedia", "--contact", envvar="DOMAINCLIP_CONTACT", show_envvar=True, metavar="MAIL",
+        help="Your mail address or page, which the site asks for.")  # fmt: skip
+@option("Wikipedia", "--site", metavar="URL",
+        help="Address of another MediaWiki, such as a mirror.")  # fmt: skip
+@option("Wikipedia", "--rate", type=click.FloatRange(0, min_open=True), metavar="X", default=5.0,
+        show_default=True, help="Requests a second, at most.")  # fmt: skip
+@option("Wikipedia", "--concurrency", type=click.IntRange(1), metavar="N", default=4,
+        show_default=True, help="Labels asked about at a time.")  # fmt: skip
+@option("Traits", "--extractor", type=click.Choice(["words", "model"]), default="words",
+        show_default=True,
+        help="Find traits by the domain's words, or ask a language model.")  # fmt: skip
+@option("Traits", "--endpoint", "endpoints", multiple=True, metavar="URL",
+        help="OpenAI-compatible server of --extractor model; may be repeated.")  # fmt: skip
+@option("Traits", "--model", metavar="NAME", help="The language model at the endpoint.")
+@option("Traits", "--key-env", metavar="NAME", default="OPENAI_API_KEY", show_default=True,
+        help="Environment variable that holds the endpoint's key.")  # fmt: skip
 @format_options
 @click.pass_context
 def fetch(

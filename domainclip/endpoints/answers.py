@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from .faults import Fault, one_line, server_words
+
+_THOUGHTS = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Answer:
             return f"the answer is empty: all {self.tokens_out} tokens went elsewhere; allow more"
         why = f" (finish reason {self.finish_reason!r})" if self.finish_reason else ""
         return f"the answer is empty{why}"
+
+
+def drop_thoughts(text: str) -> str:
+    """Return a text without what a model thinks aloud first, which some servers leave in it."""
+    return _THOUGHTS.sub("", text).strip()
 
 
 def read_answer(body: str, secret: str) -> Answer:
