@@ -12,7 +12,8 @@ import contextlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,32 @@ def load_model(path: str | Path, device: str = "cpu") -> DomainClip:
         UsageError: If there is no such model.
     """
     folder = model_folder(path) if Path(path).expanduser().is_dir() else None
+    if folder is None:
+        _check_named(path)
     heads = read_card(folder).get("heads", ["names"]) if folder else ["names"]
     model, _ = create_model(f"local-dir:{folder}" if folder else str(path), heads=heads)
     return model.to(device).eval()
+
+
+def _check_named(path: str | Path) -> None:
+    """Refuse what is neither a folder nor the name of a model.
+
+    Raises:
+        UsageError: With a folder beside it that was probably meant.
+    """
+    _register_configs()
+    name, place = str(path), Path(path).expanduser()
+    if ":" in name or _split_tag(name)[0] in open_clip.list_models():
+        return
+    models: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = place.parent.iterdir()
+        models += (p.name for p in beside if any((p / i / CONFIG).is_file() for i in ("", "model")))
+    near = suggest(place.name, models)
+    raise UsageError(
+        f"no model {name!r}: no such folder",
+        near or "name a run folder, as `domainclip train` prints it, or a model folder",
+    )
 
 
 def save_model(
@@ -135,8 +159,8 @@ def save_model(
         },
     }
     write_json(folder / CONFIG, config)
-    save_file({k: v.contiguous() for k, v in model.stock_state().items()}, folder / WEIGHTS)
-    save_file({k: v.contiguous() for k, v in model.heads_state().items()}, folder / HEADS)
+    _write_weights(model.stock_state(), folder / WEIGHTS)
+    _write_weights(model.heads_state(), folder / HEADS)
     card = {"heads": list(model.heads), "resize": pre.resize, **card}
     if tree is not None:
         tree.to_csv(folder / LABELS)
@@ -190,6 +214,13 @@ def write_json(path: Path, value: Any) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def _write_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write tensors, readable by whom the files beside them are: safetensors' own are private."""
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    with contextlib.suppress(OSError):  # some mounted disks know no rights
+        path.chmod(stat.S_IMODE((path.parent / CONFIG).stat().st_mode))
 
 
 def shorten_context(clip: Any, length: int) -> None:

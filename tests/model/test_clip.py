@@ -1,6 +1,7 @@
 """Towers, heads and the model folder, against stock open_clip."""
 
 import json
+import os
 
 import open_clip
 import pytest
@@ -8,7 +9,16 @@ import torch
 
 from domainclip.errors import UsageError
 from domainclip.model.clip import MAX_LOG_SCALE, DomainClip
-from domainclip.model.folder import create_model, load_model, read_card, save_model
+from domainclip.model.folder import (
+    CARD,
+    CONFIG,
+    HEADS,
+    WEIGHTS,
+    create_model,
+    load_model,
+    read_card,
+    save_model,
+)
 
 VIT = {
     "embed_dim": 32,
@@ -43,6 +53,30 @@ def nudge(model: DomainClip) -> DomainClip:
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
     return model.eval()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o007, 0o660)])
+def test_files_of_a_model_follow_the_umask(tmp_path, umask, mode):
+    model, _ = create_model("small")
+    before = os.umask(umask)
+    try:
+        save_model(model, tmp_path, tree=None, card={})
+    finally:
+        os.umask(before)
+    assert {p.name: oct(p.stat().st_mode & 0o777) for p in tmp_path.iterdir()} == dict.fromkeys(
+        (CARD, CONFIG, HEADS, WEIGHTS), oct(mode)
+    )
+
+
+def test_a_model_that_is_not_there_is_told_with_folders_and_no_built_in_name(tmp_path):
+    (tmp_path / "first" / "model").mkdir(parents=True)
+    (tmp_path / "first" / "model" / CONFIG).write_text("{}")
+    with pytest.raises(UsageError) as caught:
+        load_model(tmp_path / "frist")
+    assert caught.value.hint == "did you mean 'first'?"
+    with pytest.raises(UsageError) as caught:
+        load_model("runs/nope")
+    assert "no model 'runs/nope'" in caught.value.message and "run folder" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["small", "vit"])
