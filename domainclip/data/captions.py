@@ -101,7 +101,11 @@ class StoredCaptions:
 
 
 def read_captions(
-    folders: Sequence[str | Path], ids: Sequence[str], labels: Sequence[str] | None = None
+    folders: Sequence[str | Path],
+    ids: Sequence[str],
+    labels: Sequence[str] | None = None,
+    *,
+    limited: bool = False,
 ) -> StoredCaptions:
     """Join stored captions to pictures by sample id.
 
@@ -111,6 +115,7 @@ def read_captions(
         ids: Sample ids of the pictures.
         labels: Lineage of each picture's label, "a > b > c"; a caption that was written for a label
             of another name is left out. None to take them all.
+        limited: Whether `data.limit` left pictures out, which explains captions without one.
 
     Raises:
         DataError: If there are no captions in a folder.
@@ -145,7 +150,8 @@ def read_captions(
         found = {row: said[1] for row, said in newest.items() if said[1] and row not in out}
         for row, caption in found.items():
             captions[row] += (caption,)
-        messages.append(_say_found(str(spec), name, len(found), len(ids), strangers, other, poor))
+        counts = _say_found(str(spec), name, len(found), len(ids), strangers, limited, other, poor)
+        messages.append(counts)
     return StoredCaptions(captions, ", ".join(names), messages)
 
 
@@ -155,12 +161,14 @@ def _say_found(
     found: int,
     total: int,
     strangers: Collection[str],
+    limited: bool,
     other: Collection[int],
     poor: Collection[int],
 ) -> str:
     said = f"captions of {spec} ({name}): {found:,} of {total:,} pictures have one"
     if strangers:
         said += f"; {len(strangers):,} belong to no picture here, such as {min(strangers)!r}"
+        said += " (data.limit leaves pictures out)" * limited
     if other:
         said += f"; {len(other):,} were written for another label and are left out"
     if poor:

@@ -169,7 +169,9 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
 
 def _join(opened: Opened, recipe: Recipe) -> Opened:
     seed = recipe.seed if recipe.data.source == "builtin" else None
-    joined = join_captions(recipe.data.captions, opened.tree, opened.splits, seed)
+    joined = join_captions(
+        recipe.data.captions, opened.tree, opened.splits, seed, limited=recipe.data.limit > 0
+    )
     return replace(
         opened,
         stored=joined.captions,

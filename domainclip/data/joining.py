@@ -33,6 +33,8 @@ def join_captions(
     tree: LabelTree,
     splits: Mapping[str, PictureSet],
     seed: int | None = None,
+    *,
+    limited: bool = False,
 ) -> Joined:
     """Join stored captions to pictures by sample id.
 
@@ -41,6 +43,7 @@ def join_captions(
         tree: The tree of the pictures' labels.
         splits: The pictures by split.
         seed: Seed of the built-in pictures; None for pictures of one's own.
+        limited: Whether `data.limit` left pictures out.
 
     Raises:
         DataError: If a folder holds no captions, or none for any picture.
@@ -55,7 +58,7 @@ def join_captions(
     pinned: list[str] = []
     for folder in folders:
         pinned.append(_pin(folder, seed))
-        stored = read_captions([folder], ids, [paths[node] for node in nodes])
+        stored = read_captions([folder], ids, [paths[node] for node in nodes], limited=limited)
         messages += stored.messages
         if not stored.found:
             raise DataError(

@@ -54,7 +54,9 @@ def test_built_in_pictures_are_joined_in_every_split_and_counted(plain, tmp_path
             assert captions == ((f"says {one}",) if joined else ())
     said = "\n".join(data.messages)
     assert "29 of 30 training pictures have a stored caption" in said
-    assert "1 belong to no picture here, such as 'train/999999'" in said
+    assert "1 belong to no picture here, such as 'train/999999';" in said
+    said = "\n".join(opened(captions=[tmp_path], limit=2).messages)
+    assert "such as 'test/000002' (data.limit leaves pictures out)" in said
     assert "1 were written for another label and are left out" in said
     assert data.captions == plain.captions  # the data's own ones stay
 
