@@ -82,7 +82,10 @@ def command(
     classifier = ZeroShotClassifier(model, device=device, batch_size=batch_size).fit(labels)
     with _destination(out, format_, file) as target:
         rows = classifier.predict_rows(_watched(paths, target), rank=rank, k=k)
-        target.rows(({"name": _name(row)} for row in rows) if target.quiet else rows)
+        if target.quiet:
+            told = len(paths) > 1 or k > 1
+            rows = ({"name": _name(row, with_file=told)} for row in rows)
+        target.rows(rows)
     notice = getattr(classifier, "notice_", "")
     if notice and not out.quiet:
         output.note(notice)
@@ -145,10 +148,11 @@ def _watched(paths: list[str], target: Output) -> Iterable[str]:
     return tqdm(paths, unit=" pictures", dynamic_ncols=True)
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    """Return the deepest name of a row."""
+def _name(row: Mapping[str, Any], *, with_file: bool) -> str:
+    """Return the deepest name of a row, after its file and a tab where several could be meant."""
     names = [str(v) for k, v in row.items() if k not in ("file_name", "common_name", "score")]
-    return next((name for name in reversed(names) if name), "")
+    name = next((name for name in reversed(names) if name), "")
+    return f"{row['file_name']}\t{name}" if with_file else name
 
 
 @contextlib.contextmanager

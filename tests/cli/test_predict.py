@@ -82,8 +82,11 @@ def test_rows_in_each_format(classifier):
     assert predict("a.jpg", "--format", "table").stdout.splitlines()[1].split() == [
         "a.jpg", "F", "S", "a", "s", "0.2500",
     ]  # fmt: skip
-    quiet = predict("a.jpg", "--quiet")
+    quiet = predict("a.jpg", "--quiet", "--k", 1)
     assert (quiet.stdout, quiet.stderr) == ("S a\n", "")
+    assert predict("a.jpg", "--quiet", "--k", 2).stdout == "a.jpg\tS a\n"
+    several = predict("a.jpg", "b.jpg", "--quiet", "--k", 1)
+    assert several.stdout == "a.jpg\tS a\nb.jpg\tS a\n"
 
 
 @pytest.mark.parametrize(("name", "args"), [("x.csv", ()), ("x.json", ()), ("x.txt", ("--json",))])
