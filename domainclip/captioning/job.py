@@ -124,8 +124,8 @@ class Job:
         path = Path(self.asked.facts).expanduser() if self.asked.facts else None
         if path is not None and not path.is_file():
             raise UsageError(
-                f"--knowledge {path}: no such file",
-                f"domainclip knowledge fetch --domain {self.asked.domain.name} makes one",
+                f"{path}: no such file of knowledge",
+                "domainclip knowledge fetch --store FILE makes one",
             )
         return open_knowledge(self.asked.domain, self.samples.tree, path)
 

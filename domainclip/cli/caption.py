@@ -90,8 +90,9 @@ LISTED = 20
         help="Whether captions say the label's name; unset, as the style says.")  # fmt: skip
 @option("Wording", "--max-words", type=click.IntRange(1), metavar="N",
         help="Longest caption in words.")  # fmt: skip
-@option("Knowledge", "--knowledge", "facts", metavar="FILE",
-        help="Store that `domainclip knowledge` wrote.  [default: the domain's]")  # fmt: skip
+@option("Knowledge", "--knowledge", "--store", "facts", metavar="FILE",
+        help="What is known of labels: the same file as --store of `domainclip knowledge`.  "
+        "[default: the domain's]")  # fmt: skip
 @option("Knowledge", "--text-columns", default="", metavar="A,B",
         help="Columns of the data that say something about the picture.")  # fmt: skip
 @option("Knowledge", "--tag-columns", default="", metavar="A,B",

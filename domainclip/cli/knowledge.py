@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -10,19 +11,21 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from domainclip.domains.registry import get_domain
-from domainclip.errors import UsageError, suggest
+from domainclip.errors import LabelError, UsageError, suggest
 
 from . import output
 from .framework import Group, Option, option
 from .gathering import COLUMNS, LISTED, Gathering
 from .label_page import LabelPage, say_lineage
 from .output import Output, format_options
+from .sources import forget, say_store, sources
 
 if TYPE_CHECKING:
     from domainclip.domains.contract import Domain, LabelKey
     from domainclip.domains.labels import LabelTree
     from domainclip.knowledge.records import Provider
     from domainclip.knowledge.store import KnowledgeStore
+    from domainclip.knowledge.tables import TableProvider
 
 WIKIPEDIA = "wikipedia"
 NAMED = 5
@@ -35,6 +38,7 @@ command = Group(
     examples=(
         "domainclip knowledge fetch --domain biology --labels species.csv --contact me@example.org",
         'domainclip knowledge show "Papilio machaon" --domain biology',
+        "domainclip knowledge sources --domain biology",
     ),
 )
 
@@ -42,14 +46,15 @@ command = Group(
 @command.command(
     examples=(
         "domainclip knowledge fetch --domain biology --contact me@example.org",
-        "domainclip knowledge fetch --domain medical --labels cells.txt --from facts.csv",
+        "domainclip knowledge fetch --domain medical --from facts.csv",
     )
 )
 @option("Labels", "--domain", required=True, metavar="NAME", help="The field.")
 @option("Labels", "--labels", metavar="FILE",
         help="The labels to ask about: a CSV of names or ranks, or one label a line.")  # fmt: skip
 @option("Labels", "--data", metavar="SOURCE",
-        help="Ask about the labels of these pictures; unset, of the whole domain.")  # fmt: skip
+        help="Ask about the labels of these pictures; unset, about those in the files of --from, "
+        "or with another source about the whole domain.")  # fmt: skip
 @option("Labels", "--limit", type=click.IntRange(0), metavar="N", default=0,
         help="Ask about the first so many labels only.")  # fmt: skip
 @option("Sources", "--from", "sources", multiple=True, metavar="wikipedia|FILE",
@@ -58,7 +63,8 @@ command = Group(
 @option("Sources", "--refresh", is_flag=True,
         help="Ask again about labels that were asked about before.")  # fmt: skip
 @option("Sources", "--store", metavar="FILE",
-        help="Where to keep it; unset, the domain's own file in the cache.")  # fmt: skip
+        help="Where to keep it; unset, the domain's own file in the cache. `domainclip caption` "
+        "takes the same file by --store or --knowledge.")  # fmt: skip
 @option("Wikipedia", "--contact", envvar="DOMAINCLIP_CONTACT", show_envvar=True, metavar="MAIL",
         help="Your mail address or page, which the site asks for.")  # fmt: skip
 @option("Wikipedia", "--site", metavar="URL",
@@ -101,7 +107,6 @@ def fetch(
     sources = sources or (WIKIPEDIA,)
     _check_use(labels, data, sources, contact, field, extractor, endpoints, model)
     tree, nodes = _labels_to_ask(field, labels, data)
-    nodes = nodes[:limit] if limit else nodes
     from domainclip.knowledge.lookup import store_path
     from domainclip.knowledge.store import KnowledgeStore
     from domainclip.knowledge.tables import TableProvider
@@ -117,11 +122,15 @@ def fetch(
             if table.others and not out.quiet:
                 rows = output.counted(table.others, "row")
                 output.note(f"{source}: {rows} about labels that are not asked for, not used")
+    tables = [provider for provider in providers if isinstance(provider, TableProvider)]
     _say_some(unknown, "row", "cannot be used")
     try:
         with KnowledgeStore(store or store_path(field)) as kept:
             for message in kept.messages:
                 output.warning(message)
+            if not labels and not data and len(tables) == len(providers):
+                nodes = _labels_of_files(tables, tree, kept)
+            nodes = nodes[:limit] if limit else nodes
             gathering = Gathering(field, tree, nodes, kept, shown=not out.quiet)
             for provider in providers:
                 if isinstance(provider, TableProvider):
@@ -134,11 +143,42 @@ def fetch(
     except KeyboardInterrupt:
         output.error("interrupted; what was found is kept", _again(ctx))
         sys.exit(130)
-    _finish(ctx, gathering, unknown, example, out)
+    _finish(ctx, gathering, unknown, _way_in(tables, labels), example, out)
+
+
+def _labels_of_files(
+    tables: Sequence[TableProvider], tree: LabelTree, store: KnowledgeStore
+) -> list[int]:
+    """Return the labels that files speak of, then those that they spoke of and no longer do."""
+    nodes = [node for table in tables for node in table.nodes]
+    for table in tables:
+        for key in store.labels(table.name, "found"):
+            with contextlib.suppress(LabelError):  # taken in by --labels, unknown to the domain
+                nodes.append(tree.node(key))
+    return list(dict.fromkeys(nodes))
+
+
+def _way_in(tables: Sequence[TableProvider], labels: str | None) -> str:
+    """Return what takes in rows whose label is unknown; "" where there are none."""
+    strange = next((str(table.path) for table in tables if table.strangers), "")
+    if labels and strange:
+        return f"labels that the domain does not know are taken in where {labels} lists them"
+    if not strange:
+        return ""
+    listed = shlex.quote(strange) if strange.lower().endswith((".csv", ".tsv")) else "LIST"
+    return (
+        f"--labels {listed} takes in labels that the domain does not know, --data SOURCE those of "
+        "your pictures"
+    )
 
 
 def _finish(
-    ctx: click.Context, gathering: Gathering, unknown: list[str], example: str, out: Output
+    ctx: click.Context,
+    gathering: Gathering,
+    unknown: list[str],
+    way_in: str,
+    example: str,
+    out: Output,
 ) -> None:
     """Print the counts, what went wrong, and what to do next."""
     if out.style == "json":
@@ -159,19 +199,18 @@ def _finish(
     if gathering.stopped:
         output.error(gathering.stopped, f"what was found is kept; {_again(ctx)} goes on")
     elif unknown:
-        output.error(f"{output.counted(len(unknown), 'row')} could not be used; the rest is kept")
+        several = output.counted(len(unknown), "row")
+        output.error(f"{several} could not be used; the rest is kept", way_in)
     elif gathering.failed:
         several = output.counted(len(gathering.failed), "label")
         output.error(f"{several} could not be asked about", f"{_again(ctx)} asks again")
     if gathering.stopped or gathering.failed or unknown:
         sys.exit(1)
     if not out.quiet:
-        domain, store = gathering.field.name, ctx.params["store"]
-        show, use = (
-            f" {o} {shlex.quote(store)}" if store else "" for o in ("--store", "--knowledge")
-        )
-        output.hint(f"domainclip knowledge show {shlex.quote(example)} --domain {domain}{show}")
-        output.hint(f"domainclip caption --domain {domain} --data PICTURES{use}")
+        domain, data = gathering.field.name, shlex.quote(ctx.params["data"] or "PICTURES")
+        store = say_store(ctx.params["store"])
+        output.hint(f"domainclip knowledge show {shlex.quote(example)} --domain {domain}{store}")
+        output.hint(f"domainclip caption --domain {domain} --data {data}{store}")
 
 
 def _say_some(lines: Sequence[str], noun: str, what: str) -> None:
@@ -298,7 +337,10 @@ def show(name: str, domain: str, store: str | None, out: Output) -> None:
         if not page.records and not out.quiet:
             output.note(f"nothing is known of {say_lineage(label)}")
             if not page.asked:
-                output.hint(f"domainclip knowledge fetch --domain {field.name}")
+                where = "--contact you@example.org" if field.knowledge else "--from FILE"
+                output.hint(
+                    f"domainclip knowledge fetch --domain {field.name} {where}{say_store(store)}"
+                )
 
 
 def _find_label(name: str, field: Domain, store: KnowledgeStore) -> tuple[LabelKey, LabelTree]:
@@ -339,3 +381,7 @@ def _find_label(name: str, field: Domain, store: KnowledgeStore) -> tuple[LabelK
         return label, tree
     ranks = (*field.ranks, *(f"rank {i + 1}" for i in range(len(field.ranks), len(label))))
     return label, LabelTree.from_columns({r: [n] for r, n in zip(ranks, label, strict=False)})
+
+
+command.add_command(sources)
+command.add_command(forget)

@@ -93,7 +93,7 @@ def _lineages(
     if "label" not in parts and not ranks:
         raise UsageError(
             f"{place} has no column of labels; it has {', '.join(columns)}",
-            f"call it label or {' or '.join(domain.ranks)}",
+            f"call it {' or '.join(dict.fromkeys(('label', 'name', *domain.ranks)))}",
         )
     found = {rank: [clean(name) for name in columns[column]] for column, rank in ranks.items()}
     names = [clean(name) for name in columns[parts["label"]]] if "label" in parts else []

@@ -10,6 +10,8 @@ from domainclip.domains.labels import LabelTree
 
 TABLE = "table:"
 """Begins the name of a provider that is a file; its path follows."""
+READERS = "traits:"
+"""Begins the name under which the store notes which model has read a label's texts."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,8 @@ from domainclip.domains.contract import LabelKey
 
 from .lexicon import Lexicon
 from .llm_traits import Asker, extract_with_model
-from .records import Record
+from .records import READERS, Record
 from .store import KnowledgeStore
-
-READERS = "traits:"
-"""Begins the name under which the store notes which model has read a label's texts."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from domainclip.domains.contract import LabelKey
 from domainclip.domains.names import fold
 
 from .database import Database, transaction
-from .records import Answer, Record, Trait
+from .records import READERS, Answer, Record, Trait
 
 
 class Asked(NamedTuple):
@@ -26,6 +26,17 @@ class Asked(NamedTuple):
     reason: str
     time: str
     """UTC time in ISO 8601."""
+
+
+class Told(NamedTuple):
+    """How many labels a provider answered about, by status, and when last."""
+
+    provider: str
+    found: int
+    missing: int
+    refused: int
+    time: str
+    """UTC time of the newest answer in ISO 8601."""
 
 
 class KnowledgeStore:
@@ -96,6 +107,34 @@ class KnowledgeStore:
                 (reader, label_id, datetime.now(UTC).isoformat(timespec="seconds")),
             )
         return True
+
+    def forget(self, provider: str) -> int:
+        """Drop all that a provider said, and return the number of labels that it was about.
+
+        Traits that a model found in its texts go with them.
+        """
+        with self._file.work() as db, transaction(db):
+            theirs = "(SELECT label FROM answers WHERE provider = ?)"
+            bare = "label NOT IN (SELECT label FROM records)"
+            db.execute("DELETE FROM records WHERE provider = ?", (provider,))
+            db.execute(  # nothing is left that a model has read
+                f"DELETE FROM answers WHERE substr(provider, 1, {len(READERS)}) = ? AND {bare} "
+                f"AND label IN {theirs}",
+                (READERS, provider),
+            )
+            gone = db.execute("DELETE FROM answers WHERE provider = ?", (provider,)).rowcount
+            db.execute("DELETE FROM labels WHERE id NOT IN (SELECT label FROM answers)")
+        return gone
+
+    def sources(self) -> tuple[Told, ...]:
+        """Return the providers of texts that were asked, by name; no model that only read them."""
+        with self._file.work() as db:
+            rows = db.execute(
+                "SELECT provider, sum(status = 'found'), sum(status = 'missing'), "
+                "sum(status = 'refused'), max(time) FROM answers GROUP BY provider "
+                "ORDER BY provider"
+            ).fetchall()
+        return tuple(Told(*row) for row in rows if not row[0].startswith(READERS))
 
     def status(self, provider: str, label: LabelKey) -> str | None:
         """Return "found", "missing" or "refused"; None for a label that was not asked about."""

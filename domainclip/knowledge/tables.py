@@ -50,6 +50,7 @@ class TableProvider:
             of one name are two sources.
         nodes: The labels that the file speaks of, in the file's order.
         problems: Rows that cannot be used and why, one line each.
+        strangers: Number of those rows whose label has a name that this tree does not have.
         others: Number of rows about labels that the domain knows, but this tree does not have.
 
     Raises:
@@ -61,7 +62,7 @@ class TableProvider:
         self.path = Path(path).expanduser()
         self.name = f"{TABLE}{self.path.resolve().as_posix()}"
         self.problems: list[str] = []
-        self.others = 0
+        self.strangers = self.others = 0
         self._domain_tree = domain.labels()
         self._facts: dict[int, list[_Fact]] = {}
         rows = _read(self.path)
@@ -145,6 +146,7 @@ class TableProvider:
             elif isinstance(match_label(self._domain_tree, lineage, near=False), int):
                 self.others += 1
             else:
+                self.strangers += not tree.find(lineage[-1])
                 self._problem(place, found)
 
     def _problem(self, place: str, reason: str) -> None:

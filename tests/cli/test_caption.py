@@ -251,6 +251,7 @@ def test_an_endpoint_that_does_not_answer_ends_it_before_any_work(tmp_path):
         (["--role", "poet"], "no caption style 'poet'"),
         (["--text-columns", "notes"], "no column 'notes'"),
         (["--knowledge", "nowhere.sqlite"], "no such file"),
+        (["--store", "nowhere.sqlite"], "no such file"),
         (["--verifier", "http://x"], "--verifier-model"),
         (["--show-prompt", "train/9"], "no sample 'train/9'"),
     ],

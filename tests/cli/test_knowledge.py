@@ -152,7 +152,8 @@ def test_a_label_of_which_nothing_is_known(tmp_path):
     result = show(tmp_path / "none.sqlite", "Lepidoptera")
     assert result.exit_code == 0
     assert "nothing is known of Animalia > " in result.stderr
-    assert "next: domainclip knowledge fetch --domain biology" in result.stderr
+    way = "next: domainclip knowledge fetch --domain biology --contact you@example.org --store "
+    assert way in result.stderr
     assert list(tmp_path.iterdir()) == []
     put(tmp_path / "a.sqlite", ("Animalia", "Arthropoda", "Insecta", "Lepidoptera"), "",
         status="refused")  # fmt: skip
@@ -232,7 +233,7 @@ def test_a_file_of_ones_own_is_kept_and_shown(tmp_path):
         "refused": 0, "failed": 0, "not asked": 0, "known before": 0,
     }  # fmt: skip
     assert "next: domainclip knowledge show 'Papilio machaon' --domain biology" in result.stderr
-    use = r"next: domainclip caption --domain biology --data PICTURES --knowledge \S+\n"
+    use = r"next: domainclip caption --domain biology --data PICTURES --store \S+\n"
     assert re.search(use, result.stderr)
     page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
     (own,) = (r for r in page["records"] if r["source"] == "table")
@@ -253,8 +254,9 @@ def test_rows_of_unknown_labels_are_each_told_and_the_rest_is_used(tmp_path):
     assert "row 2: no label 'Papilio machaom'; did you mean 'Papilio machaon'?" in result.stderr
     assert "row 4: no label 'Nobody atall'" in result.stderr
     assert "error: 2 rows could not be used; the rest is kept" in result.stderr
+    assert f"hint: --labels {facts} takes in labels" in result.stderr
     assert "next:" not in result.stderr
-    assert ",1,0," in result.stdout
+    assert "\ntable:facts.csv,1,0,0,0,0,0,0\n" in result.stdout
     page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
     assert page["records"][-1]["sentences"] == ["Yellow wings."]
 
@@ -267,6 +269,83 @@ def test_a_changed_file_is_read_anew_and_what_it_no_longer_says_goes(tmp_path):
     with KnowledgeStore(tmp_path / "a.sqlite", readonly=True) as store:
         texts = [r.text for label in store.labels() for r in store.own(label)]
     assert texts == ["New."]
+
+
+def test_files_alone_are_asked_about_the_labels_in_them(tmp_path):
+    one = write(tmp_path / "a.csv", "name,text\nPapilio machaon,A.\nDanaus,B.\n")
+    two = write(tmp_path / "b.csv", "name,text\nDanaus plexippus,C.\n")
+    result = fetch(tmp_path, "--from", one, "--from", two)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1:] == [
+        "table:a.csv,2,1,0,0,0,0,0", "table:b.csv,1,0,2,0,0,0,0"
+    ]  # fmt: skip
+    write(one, "name,text\nPapilio machaon,A.\n")  # what it said of the other is taken back
+    assert "\ntable:a.csv,1,0,1,0,0,0,0\n" in fetch(tmp_path, "--from", one).stdout
+    write(one, "name,text\nNobody atall,A.\n")
+    assert fetch(tmp_path, "--from", one, "--limit", 1).exit_code == 1
+
+
+def test_the_hint_about_unknown_labels_is_given_for_those_alone(tmp_path):
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,\n,A.\n")
+    result = fetch(tmp_path, "--from", facts)
+    assert result.exit_code == 1 and "error: 2 rows could not be used" in result.stderr
+    assert "hint:" not in result.stderr
+    facts = write(tmp_path / "facts.json", '{"Felis catus": "Grey fur.", "Papilio machaon": "A."}')
+    assert "hint: --labels LIST takes in labels" in fetch(tmp_path, "--from", facts).stderr
+    labels = write(tmp_path / "labels.txt", "Papilio machaon\n")
+    result = fetch(tmp_path, "--from", facts, "--labels", labels)
+    assert f"are taken in where {labels} lists them" in result.stderr
+
+
+def test_sources_are_listed_and_one_is_forgotten(store, tmp_path):
+    facts = write(tmp_path / "facts.csv", "name,text\nPapilio machaon,It has blue spots.\n")
+    assert fetch(tmp_path, "--from", facts).exit_code == 0
+    where = ("--domain", "biology", "--store", store)
+    table, wikipedia = json.loads(run("sources", *where, "--json").stdout)
+    assert (table["source"], table["found"]) == (f"table:{facts}", 1)
+    assert (wikipedia["source"], wikipedia["found"], wikipedia["missing"]) == ("wikipedia", 4, 0)
+    assert wikipedia["newest"].startswith("20")
+    wrong = run("forget", "wikipedai", *where, "--yes")
+    assert wrong.exit_code == 2 and "did you mean 'wikipedia'?" in wrong.stderr
+    silent = run("forget", "wikipedia", *where)
+    assert silent.exit_code == 2 and "--yes" in silent.stderr
+    assert len(json.loads(run("sources", *where, "--json").stdout)) == 2
+    done = run("forget", "facts.csv", *where, "--yes")
+    assert done.exit_code == 0 and done.stdout == f"source,forgotten\ntable:{facts},1\n"
+    assert run("sources", *where, "--quiet").stdout == "wikipedia\n"
+    page = json.loads(show(store, "Papilio machaon", "--json").stdout)
+    assert {r["source"] for r in page["records"]} == {"sheet", "wikipedia"}
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", 1), ("y\n", 0)])
+def test_forgetting_asks_first(store, answer, left):
+    where = ["--domain", "biology", "--store", str(store)]
+    args = ["knowledge", "forget", "wikipedia", *where]
+    result = CliRunner().invoke(app, args, prog_name="domainclip", input=answer)
+    assert result.exit_code == left and "forget what wikipedia said of 4 labels?" in result.stderr
+    assert len(json.loads(run("sources", *where, "--json").stdout)) == left
+
+
+def test_a_file_is_found_by_its_path_and_two_of_one_name_need_it(tmp_path, monkeypatch):
+    from domainclip.cli.sources import find_source
+    from domainclip.errors import UsageError
+
+    monkeypatch.chdir(tmp_path)
+    names = (f"table:{tmp_path}/x/facts.csv", f"table:{tmp_path}/y/facts.csv", "wikipedia")
+    assert find_source("x/facts.csv", names, tmp_path) == names[0]
+    assert find_source(names[1], names, tmp_path) == names[1]
+    with pytest.raises(UsageError, match="stands for 2 sources"):
+        find_source("facts.csv", names, tmp_path)
+    with pytest.raises(UsageError, match="no source 'sheet'"):
+        find_source("sheet", names, tmp_path)
+
+
+def test_forgetting_makes_no_store(tmp_path):
+    path = tmp_path / "none.sqlite"
+    result = run("forget", "wikipedia", "--domain", "biology", "--store", path, "--yes")
+    assert result.exit_code == 2 and "holds no answer" in result.stderr
+    assert "no source was asked" in run("sources", "--domain", "biology", "--store", path).stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_files_of_one_name_are_two_sources(tmp_path):
@@ -308,7 +387,8 @@ def test_the_labels_of_the_builtin_pictures_and_a_limit(tmp_path):
     result = fetch(tmp_path, "--from", facts, "--data", "builtin", "--json", domain="medical")
     row = json.loads(result.stdout)["rows"][0]
     assert (row["found"], row["missing"]) == (1, 19)
-    result = fetch(tmp_path, "--from", facts, "--limit", 3, "--json", domain="medical")
+    limit = ("--data", "builtin", "--limit", 3)
+    result = fetch(tmp_path, "--from", facts, *limit, "--json", domain="medical")
     row = json.loads(result.stdout)["rows"][0]
     assert sum(value for value in row.values() if isinstance(value, int)) == 3
 
@@ -326,6 +406,8 @@ def test_the_labels_of_a_folder_of_pictures(tmp_path):
     assert result.exit_code == 0, result.output
     row = json.loads(result.stdout)["rows"][0]
     assert (row["found"], row["missing"]) == (1, 1)
+    result = fetch(tmp_path, "--from", facts, "--data", tmp_path / "photos")
+    assert f"caption --domain biology --data {tmp_path / 'photos'} --store " in result.stderr
 
 
 def test_quiet_prints_the_store_alone(tmp_path):

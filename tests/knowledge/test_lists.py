@@ -63,3 +63,10 @@ def test_a_lineage_that_contradicts_the_domain_is_unknown(tmp_path, domain):
 def test_lists_without_labels(tmp_path, domain, name, text):
     with pytest.raises(UsageError, match=r"no label|no column of labels"):
         read(tmp_path, domain, text, name)
+
+
+def test_a_wrong_guess_lists_the_names_of_columns(tmp_path):
+    (tmp_path / "a.csv").write_text("what,text\nPapilio machaon,A.\n")
+    with pytest.raises(UsageError) as caught:
+        read_labels(tmp_path / "a.csv", get_domain("biology"))
+    assert caught.value.hint.startswith("call it label or name or kingdom")

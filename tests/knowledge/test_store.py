@@ -52,6 +52,27 @@ def test_what_is_put_comes_back_whole(tmp_path):
         assert not store.messages
 
 
+def test_a_provider_is_forgotten_whole_and_alone(tmp_path):
+    with KnowledgeStore(tmp_path / "a.sqlite") as store:
+        store.put("wikipedia", CAT, Answer("found", (record(CAT, "A.", (trait("fur"),)),)))
+        store.put("wikipedia", DOG, Answer("missing"))
+        store.put("table:x.csv", CAT, found(CAT, "B."))
+        assert [told[:4] for told in store.sources()] == [
+            ("table:x.csv", 1, 0, 0), ("wikipedia", 1, 1, 0)
+        ]  # fmt: skip
+        assert store.put_traits(CAT, store.own(CAT), "traits:m")
+        assert [told.provider for told in store.sources()] == ["table:x.csv", "wikipedia"]
+        assert store.forget("wikipedia") == 2
+        assert store.labels() == [("Animalia", "", "Felis catus")] and store.named(DOG[-1]) == []
+        assert [r.text for r in store.own(CAT)] == ["B."]
+        assert store.status("traits:m", CAT) == "found"  # it has read what is left
+        assert store.forget("wikipedia") == 0
+        assert store.forget("table:x.csv") == 1
+        assert store.labels() == [] and store.sources() == () and store.asked(CAT) == ()
+    with sqlite3.connect(tmp_path / "a.sqlite") as db:
+        assert db.execute("SELECT count(*) FROM traits").fetchone() == (0,)
+
+
 def test_each_provider_has_its_own_status_and_records(tmp_path):
     with KnowledgeStore(tmp_path / "a.sqlite") as store:
         store.put("wikipedia", CAT, found(CAT, "A."))
