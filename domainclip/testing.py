@@ -236,7 +236,8 @@ def _check_knowledge(domain: Domain) -> Iterator[str]:
     }
     for part in ("parts", "qualities"):
         lists |= {f"{part}[{name!r}]": ways for name, ways in getattr(words, part).items()}
-    for part, ways in {**lists, "hidden": words.hidden}.items():
+    lists |= {name: getattr(words, name) for name in ("hidden", "some", "uncounted")}
+    for part, ways in lists.items():
         if bad := [word for word in ways if word != word.lower() or not word.strip()]:
             yield f"words.{part} are not all lower case: {bad}"
     if extra := sorted(words.only.keys() - words.parts.keys()):

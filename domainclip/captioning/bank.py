@@ -10,7 +10,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -20,8 +20,10 @@ import numpy as np
 from domainclip.data.images import UnreadableImage
 from domainclip.domains.contract import COMMON, CaptionStyle, Domain
 from domainclip.domains.labels import LabelTree
+from domainclip.knowledge.traits import holds_for_some
 
 from .checks.names import own_names
+from .counting import add_article
 from .examples import is_blank
 from .nouns import find_noun
 from .prompts import Form, Names, word_limit
@@ -154,11 +156,13 @@ class BankCaptioner:
 
     def _write(self, request: Request, picture: Tensor | None, spent: float = 0.0) -> Written:
         started = time.perf_counter()
-        known, about = _statements(request)
+        known, about = _statements(request, self.lexicon)
         items = self._items(request.node, known)
         if not items:
             label = " > ".join(self.tree.path(request.node))
-            return self._failed(request, f"nothing is known of {label}")
+            some = any(holds_for_some(trait, self.lexicon) for trait in request.traits)
+            reason = f"what is known of {label} holds for some individuals only"
+            return self._failed(request, reason if some else f"nothing is known of {label}")
         rng = np.random.default_rng(request.seed)
         scores = self._score(items, picture)
         most = min(LINE, len(items)) if self.form == "line" else len(items)
@@ -198,6 +202,8 @@ class BankCaptioner:
             statement = None if is_blank(text) else read_statement(text, noun)
             if statement is None or (self.names == "omit" and self._gives_away(node, text)):
                 continue
+            if statement.kind == "part":
+                statement = replace(statement, text=add_article(statement.text, self.lexicon))
             said = self._said(text)
             if not said or not any(said <= other.said for other in found):
                 found.append(_Item(text, (statement, *self._ways(text, said, noun)), said))
@@ -246,7 +252,10 @@ class BankCaptioner:
         return scores
 
     def _pick(self, items: Sequence[_Item], order: Sequence[int], wanted: int) -> list[int]:
-        """Return the first statements that do not contradict each other, `wanted` at most."""
+        """Return the first statements that do not contradict each other, `wanted` at most.
+
+        One that is said by the others too is left out.
+        """
         picked: list[int] = []
         values: dict[str, set[str]] = {}
         for i in order:
@@ -255,7 +264,11 @@ class BankCaptioner:
                 own.setdefault(trait, set()).add(f"not {value}" if denied else value)
             if any(values.get(trait, told) != told for trait, told in own.items()):
                 continue
+            said = items[i].said
+            if said and any(said <= items[j].said for j in picked):
+                continue
             values |= own
+            picked = [j for j in picked if not items[j].said or not items[j].said < said]
             picked.append(i)
             if len(picked) == wanted:
                 break
@@ -305,11 +318,12 @@ class BankCaptioner:
         return names[int(rng.integers(len(names)))] if names else ""
 
 
-def _statements(request: Request) -> tuple[tuple[str, ...], str]:
+def _statements(request: Request, lexicon: Lexicon) -> tuple[tuple[str, ...], str]:
     """Return the statements to say, and the group that they are about if it is not the label.
 
     What holds for a group need not hold for each label in it, so that a group's statements are
-    said only of labels that have none of their own.
+    said only of labels that have none of their own. What holds for some individuals is never said:
+    nothing tells whether the picture shows one of them.
     """
     inherited = {
         trait.text: " > ".join(filter(None, record.subject))
@@ -321,7 +335,7 @@ def _statements(request: Request) -> tuple[tuple[str, ...], str]:
         if not record.inherited:
             for trait in record.traits:
                 inherited.pop(trait.text, None)
-    texts = tuple(trait.text for trait in request.traits)
+    texts = tuple(t.text for t in request.traits if not holds_for_some(t, lexicon))
     own = tuple(text for text in texts if text not in inherited and not is_blank(text))
     if own or not texts:
         return own, ""

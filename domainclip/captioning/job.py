@@ -100,11 +100,10 @@ class Job:
             size=SIZE,
             seed=asked.seed,
             limit=asked.limit,
+            used=(*asked.text_columns, *asked.tag_columns),
         )
-        check_columns(
-            self.samples,
-            {"--text-columns": asked.text_columns, "--tag-columns": asked.tag_columns},
-        )
+        named = {"--text-columns": asked.text_columns, "--tag-columns": asked.tag_columns}
+        check_columns(self.samples, named)
         self.briefs = Briefs(
             self.samples,
             self.knowledge,

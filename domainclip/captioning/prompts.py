@@ -216,8 +216,6 @@ def _references(
     for record in records:
         about = None if record.source in OWN_SOURCES else record.subject
         texts.setdefault(about, []).append(record)
-    written = [r for r in texts[label] if r.source != "sheet"]
-    texts[label] = written or texts[label]  # a sheet only where nothing else is known
     stated = {trait.text for record in records for trait in record.traits}
     extra = [t.text for t in traits if t.text not in stated and not is_blank(t.text)]
     room = style.excerpt

@@ -26,6 +26,10 @@ from .audit import OUTCOMES, Audit, Row, TraitCount, count_traits, read_audit, t
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _WORD = re.compile(r"\w+(?:['’\-]\w+)*")
+_FRACTION = re.compile(r"(?<=:\d\d)\.\d+")
+"""Of a second, in a time."""
+SHORTEST = 0.005
+"""Seconds that are told."""
 _SHOWN = 12
 """Examples of each outcome."""
 _SIDE = 192
@@ -172,6 +176,8 @@ def _page(
         _made(audit, told),
     ]
     by = " ".join(str(made[key]) for key in ("captioner", "model") if made.get(key))
+    if made.get("captioner") == "bank":
+        by = f"the bank ({made['model']})" if made.get("model") else "the bank"
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escape(f"Captions by {by}" if by else f"Captions of {audit.generation.name}"),
         notices="\n".join(f'<p class="notice">{escape(text)}</p>' for text in notices if text),
@@ -309,10 +315,14 @@ def _labels(audit: Audit) -> str:
 def _made(audit: Audit, told: Mapping[str, Any]) -> str:
     about = audit.generation.about
     facts = dict(audit.generation.made_of)
-    facts |= {"generation": audit.generation.name, "last run": about.get("last_run", "")}
-    facts |= {key: told[key] for key in ("tokens read", "tokens written", "cost") if key in told}
+    if isinstance(facts.get("settings"), Mapping):  # the bank's choice is its model's name
+        settings = facts["settings"].items()
+        facts["settings"] = {k: v for k, v in settings if (k, v) != ("choice", facts.get("model"))}
+    last = str(about.get("last_run") or "")
+    facts |= {"generation": audit.generation.name, "last run": _FRACTION.sub("", last)}
+    facts |= {key: told[key] for key in ("tokens read", "tokens written", "cost") if told.get(key)}
     seconds = sorted(row.seconds for row in audit.rows if row.seconds)
-    if seconds:
+    if seconds and seconds[len(seconds) // 2] >= SHORTEST:
         facts["seconds a caption"] = f"{seconds[len(seconds) // 2]:.2f} (median)"
     said = "".join(
         f"<dt>{escape(str(key))}</dt><dd>{escape(_plain(value))}</dd>"

@@ -15,8 +15,8 @@ FRAMES: tuple[Frame, ...] = ("with", "showing", "has", "list")
 _LINK_WORDS = """
 of in on at with without along across against between to from by inside over under near each
 """
-_LINKS = frozenset(_LINK_WORDS.split())
-_NO_ADJECTIVES = _LINKS | {"no", "and", "or", "all", "one", "two", "several", "few", "many", "both"}
+LINKS = frozenset(_LINK_WORDS.split())
+_NO_ADJECTIVES = LINKS | {"no", "and", "or", "all", "one", "two", "several", "few", "many", "both"}
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|can|may|has|have|had|shows?|bears?|appears?|looks?|resembles?"
     r"|lacks?|differs?|ranges?|varies|vary|forms?|covers?|extends?|becomes?)\b",
@@ -85,7 +85,7 @@ def is_fluent(way: str, standard: str, noun: str) -> bool:
     """
     words = way.split()
     statement = read_statement(way, noun)
-    if len(words) < 2 or words[0] in _LINKS or statement is None or statement.kind == "clause":
+    if len(words) < 2 or words[0] in LINKS or statement is None or statement.kind == "clause":
         return False
     if statement.kind == "part" and noun and noun.split()[-1] in words[:-1]:
         return False
@@ -154,7 +154,7 @@ def list_words(items: Sequence[str]) -> str:
 
 def _is_open(word: str) -> bool:
     """Return whether a phrase cannot end with a word."""
-    return word.lower() in _LINKS | {"a", "an", "the"} or bool(_DANGLING.fullmatch(word))
+    return word.lower() in LINKS | {"a", "an", "the"} or bool(_DANGLING.fullmatch(word))
 
 
 def _framed(head: str, parts: Sequence[str], frame: Frame, looked: bool) -> str:
@@ -188,6 +188,7 @@ def _merge(phrases: Sequence[str], places: Mapping[str, int]) -> list[str]:
     for key, adjectives in merged.items():
         article, _, head = key.partition("\0")
         if adjectives:
+            adjectives = _unrepeated(adjectives)
             ordered = sorted(adjectives, key=lambda a: places.get(a, places.get(a.split()[-1], 0)))
             phrase = f"{' '.join(ordered)} {head}"
             said_phrases.append(with_article(phrase) if article else phrase)
@@ -196,10 +197,22 @@ def _merge(phrases: Sequence[str], places: Mapping[str, int]) -> list[str]:
     return said_phrases
 
 
+def _unrepeated(adjectives: Sequence[str]) -> list[str]:
+    """Leave out words that stand in another phrase too: "blue" beside "shiny blue"."""
+    said: set[str] = set()
+    kept: dict[int, str] = {}
+    for i in sorted(range(len(adjectives)), key=lambda i: -len(adjectives[i].split())):
+        words = [word for word in adjectives[i].split() if word not in said]
+        if words:
+            kept[i] = " ".join(words)
+            said.update(words)
+    return [kept[i] for i in sorted(kept)]
+
+
 def _head(phrase: str) -> str:
     """Return the noun of a noun phrase: the word before "of", "in" and the like, else the last."""
     words = phrase.split()
-    place = next((i for i, word in enumerate(words) if i and word in _LINKS), len(words))
+    place = next((i for i, word in enumerate(words) if i and word in LINKS), len(words))
     return words[place - 1]
 
 

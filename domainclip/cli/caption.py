@@ -168,7 +168,8 @@ def report_command(folder: str, file: str | None, out: Output) -> None:
         out.value({"report": page, **told})
         return
     if not out.quiet:
-        out.record(told)
+        spent = ("tokens read", "tokens written")
+        out.record({key: value for key, value in told.items() if value or key not in spent})
     out.line(str(page))
 
 

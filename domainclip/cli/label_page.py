@@ -22,7 +22,7 @@ class LabelPage:
 
     def __init__(self, base: KnowledgeBase, node: int) -> None:
         self.node, self.tree = node, base.tree
-        self.records = base.records(node)
+        self.records, self.idle = base.records(node), base.idle_sheet(node)
         from domainclip.knowledge.records import shown_name
 
         asked = base.store.asked(base.tree.key(node))
@@ -41,10 +41,11 @@ class LabelPage:
                     "records": [
                         {
                             **_facts(record),
+                            "used": record not in self.idle,
                             "sentences": _sentences(record),
                             "traits": [_trait(trait) for trait in record.traits],
                         }
-                        for record in self.records
+                        for record in (*self.idle, *self.records)
                     ],
                 }
             )
@@ -81,13 +82,15 @@ class LabelPage:
         for asked in self.asked:
             if asked.status != "found":
                 yield f"{asked.provider}: {asked.status} ({asked.reason}), asked {asked.time}"
-        for record in self.records:
+        for record in (*self.idle, *self.records):
             yield ""
             facts = [record.title, record.section]
             facts += [f"revision {record.revision}", record.licence or "licence unknown"]
             yield f"{record.source}: {', '.join(filter(None, facts))}"
             if record.inherited:
                 yield f"  about {say_lineage(record.subject)}: there is no text on the label itself"
+            if record in self.idle:
+                yield "  stands back: texts about the label are stored"
             if record.url:
                 yield f"  {record.url}"
             sentences = _sentences(record)

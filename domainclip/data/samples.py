@@ -112,6 +112,7 @@ def open_samples(
     size: int = 224,
     seed: int = 0,
     limit: int = 0,
+    used: Sequence[str] = (),
 ) -> Samples:
     """Open the samples of a source; no picture is read.
 
@@ -124,6 +125,7 @@ def open_samples(
         seed: Seed of built-in pictures, of splits that are made, and of the choice under `limit`.
         limit: Samples at most, taken from the splits in their order; 0 for all. A larger limit
             takes the same ones and more.
+        used: Columns that the caller reads by their own names, so that none is said to be unused.
 
     Raises:
         DataError: If the source is missing, empty or contradicts itself.
@@ -131,7 +133,7 @@ def open_samples(
     """
     if source == "builtin":
         return _open_builtin(domain, splits, size, seed, limit)
-    return _open_source(domain, source, splits, columns, seed, limit)
+    return _open_source(domain, source, splits, columns, seed, limit, used)
 
 
 def _open_builtin(
@@ -167,11 +169,12 @@ def _open_source(
     columns: Mapping[str, str] | None,
     seed: int,
     limit: int,
+    used: Sequence[str],
 ) -> Samples:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     from .sources import open_source
 
-    source = open_source(name, domain, columns=columns, seed=seed, strict=False)
+    source = open_source(name, domain, columns=columns, seed=seed, strict=False, used=used)
     where = np.asarray(source.dataset["split"])
     there = [split for split in SPLITS if (where == split).any()]
     rng = np.random.default_rng(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ def open_source(
     seed: int = 0,
     streaming: bool = False,
     strict: bool = True,
+    used: Sequence[str] = (),
 ) -> Source:
     """Open a source of pictures; no picture is decoded.
 
@@ -79,6 +80,7 @@ def open_source(
         seed: Seed of splits that are made.
         streaming: Read shards and Hub data sets as a stream.
         strict: Refuse one group in two splits, and a single label; else they become problems.
+        used: Columns that the caller reads by their own names.
 
     Raises:
         DataError: If the source is missing, empty or contradicts itself.
@@ -86,6 +88,7 @@ def open_source(
     """
     raw = open_raw(spec, any_ending=domain.read_image is not None, streaming=streaming)
     names = guess_columns(list(raw.columns), domain, columns)
+    names = replace(names, unused=tuple(name for name in names.unused if name not in used))
     table = Table(spec, raw, names, strict)
     table.find_pictures()
     table.find_labels()

@@ -123,6 +123,11 @@ class TraitWords:
     """Part -> names of the groups that can have it; any group may have a part not named here."""
     hidden: tuple[str, ...] = ()
     """Words of sentences that say what no picture shows: range, sound, history, size in units."""
+    some: tuple[str, ...] = ()
+    """Words that limit a sentence to some individuals: male, female, juvenile; plain English ones
+    ("sometimes", "may") are known without."""
+    uncounted: tuple[str, ...] = ()
+    """Words of parts that take no "a" in the singular: "fur", "plumage"."""
 
     @classmethod
     def read(cls, path: Path) -> TraitWords:
@@ -134,12 +139,14 @@ class TraitWords:
             trait: {value: tuple(ways) for value, ways in values.items()}
             for trait, values in parts.pop("phrases", {}).items()
         }
-        hidden = tuple(parts.pop("hidden", ()))
+        hidden, some, uncounted = (
+            tuple(parts.pop(name, ())) for name in ("hidden", "some", "uncounted")
+        )
         lists = {
             part: {name: tuple(said) for name, said in words.items()}
             for part, words in parts.items()
         }
-        return cls(phrases=phrases, hidden=hidden, **lists)
+        return cls(phrases=phrases, hidden=hidden, some=some, uncounted=uncounted, **lists)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,11 @@ _NEAR = 4
 _BREAKS = frozenset(",.;:()!?")
 _HIDDEN_WEIGHT = 1.5
 _UNIT = re.compile(r"\d\s*(?:[cmkµμn]?m|ft|feet|inch(?:es)?|in|kg|m?g|ha|acres?|km2|°c)\b", re.I)
+_SOME = """
+may might occasional occasionally often rarely seldom some sometimes variable variably varies vary
+varying
+"""
+"""Words of sentences that do not hold for all, in any field."""
 _STAY = """
 feed feeding land landed lie lying perch perched perching pose posed rest resting settle settled sit
 sitting stand standing visit visiting
@@ -48,6 +53,8 @@ class Lexicon:
         self._wordings = Wordings(words)
         self._hidden = {key_of(word) for word in words.hidden}
         self._hidden_reach = max(map(len, self._hidden), default=0)
+        self._some = {key_of(word) for word in (*_SOME.split(), *words.some)}
+        self._some_reach = max(map(len, self._some))
 
     def claims(self, text: str) -> tuple[Claim, ...]:
         """Return what a text claims, in the order of the text.
@@ -133,6 +140,15 @@ class Lexicon:
         seen = max(self._pairs(tokens), len(read_claims(self._wordings, tokens)))
         hidden = self._count_hidden(tokens.words) + len(_UNIT.findall(sentence))
         return float(seen - _HIDDEN_WEIGHT * hidden)
+
+    def is_limited(self, sentence: str) -> bool:
+        """Return whether a sentence speaks of some individuals only: one sex, an age, "may be"."""
+        words = read_tokens(sentence).words
+        return any(
+            _is_at(words, i, n, self._some)
+            for i in range(len(words))
+            for n in range(1, self._some_reach + 1)
+        )
 
     def _pairs(self, tokens: Tokens) -> int:
         """Count the qualities with a part within a few words of them, in one clause."""

@@ -15,7 +15,7 @@ from domainclip.domains.contract import Domain, LabelKey, TraitSheet, TraitWords
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.names import fold
 
-from .records import Record, Trait
+from .records import SHEET, Record, Trait
 from .store import KnowledgeStore
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ def open_knowledge(domain: Domain, tree: LabelTree, path: Path | None = None) ->
 class KnowledgeBase:
     """What is known of the labels of one tree, read when asked for and kept for the next time.
 
-    A label has its own stored records, else those of its nearest ancestor with any; and its own
-    shipped sheet. A label whose lineage is not stored takes the records of the one stored label of
-    its name whose lineage does not contradict its own, so that a list of names alone finds what
-    was stored with full lineages.
+    A label has its own stored records. Where none of them says anything it has its shipped sheet
+    and the records of its nearest ancestor with any. A label whose lineage is not stored takes the
+    records of the one stored label of its name whose lineage does not contradict its own, so that a
+    list of names alone finds what was stored with full lineages.
 
     Attributes:
         store: Where records are read from.
@@ -63,8 +63,16 @@ class KnowledgeBase:
         self._own = lru_cache(KEPT)(self._find_own)
 
     def records(self, node: int) -> tuple[Record, ...]:
-        """Return what is known of a label: its sheet, then stored texts or those of an ancestor."""
+        """Return what is stored of a label, else its sheet and what is stored of an ancestor."""
         return self._records(int(node))
+
+    def idle_sheet(self, node: int) -> tuple[Record, ...]:
+        """Return a label's shipped sheet where it stands back, as texts about the label are stored.
+
+        The sheet is schematic: beside other texts it would contradict them.
+        """
+        used = any(record.source == SHEET for record in self.records(node))
+        return () if used else self._sheet(int(node))
 
     def traits(self, node: int) -> tuple[Trait, ...]:
         """Return the visible statements of all records of a label, each text once."""
@@ -74,14 +82,26 @@ class KnowledgeBase:
         """Return trait -> values that the label's own traits state.
 
         Those of ancestors are left out: what holds for a group need not hold for each label in it.
+        So are the traits of which there is no single truth, see `open_traits`.
         """
         values: dict[str, set[str]] = {}
-        own = [record for record in self.records(node) if not record.inherited]
-        for trait in _different(own):
+        for trait in self._own_traits(node):
             for claim in self.lexicon.claims(trait.text):
                 if not claim.negated:
                     values.setdefault(claim.trait, set()).add(claim.value)
-        return {trait: frozenset(told) for trait, told in values.items()}
+        without = self.open_traits(node)
+        return {trait: frozenset(told) for trait, told in values.items() if trait not in without}
+
+    def open_traits(self, node: int) -> frozenset[str]:
+        """Return the traits of which something is said that holds for some individuals only."""
+        from .traits import holds_for_some
+
+        lexicon = self.lexicon
+        limited = (t for t in self._own_traits(node) if holds_for_some(t, lexicon))
+        return frozenset(claim.trait for t in limited for claim in lexicon.claims(t.text))
+
+    def _own_traits(self, node: int) -> tuple[Trait, ...]:
+        return _different(record for record in self.records(node) if not record.inherited)
 
     def revision(self, node: int) -> str:
         """Return a digest of everything that is known of a label; "" where that is nothing."""
@@ -124,7 +144,9 @@ class KnowledgeBase:
             lineage = self._only(label, self.store.named(label[-1])) or ()
             for end in range(len(lineage) - 1, 0, -1):
                 stored = stored or (self.store.own(lineage[:end]) if lineage[end - 1] else ())
-        return (*self._sheet(node), *(replace(record, label=label) for record in stored))
+        records = tuple(replace(record, label=label) for record in stored)
+        told = any((r.text or r.traits) and not r.inherited for r in records)
+        return records if told else (*self._sheet(node), *records)
 
     def _find_own(self, node: int) -> tuple[Record, ...]:
         """Return the stored records of one label, as the tree names it."""
@@ -156,7 +178,7 @@ class KnowledgeBase:
         record = Record(
             label=label,
             subject=label,
-            source="sheet",
+            source=SHEET,
             text=text,
             title=f"trait sheet of the domain {self.domain.name}",
             revision=next((trait.revision for trait in traits), _digest(text)),

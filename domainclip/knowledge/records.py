@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 from domainclip.domains.contract import LabelKey
 from domainclip.domains.labels import LabelTree
 
+SHEET = "sheet"
+"""Source of what a domain's shipped trait sheet says."""
 TABLE = "table:"
 """Begins the name of a provider that is a file; its path follows."""
 READERS = "traits:"

@@ -12,7 +12,8 @@ from domainclip.domains.contract import Domain, Traits, TraitWords
 from domainclip.domains.labels import LabelTree
 
 from .lexicon import Lexicon
-from .records import Trait
+from .records import SHEET, Trait
+from .samples import SOURCES
 from .sentences import split_sentences, split_statements
 
 MAX_WORDS = 16
@@ -73,6 +74,16 @@ def visible_statements(sentence: str, lexicon: Lexicon) -> list[str]:
     return kept
 
 
+def holds_for_some(trait: Trait, lexicon: Lexicon) -> bool:
+    """Return whether a statement is true of some individuals of its label only, as far as is said.
+
+    A sheet says what all share, and notes on one picture say what that one has.
+    """
+    if trait.source in (SHEET, *SOURCES):
+        return False
+    return lexicon.is_limited(trait.sentence) or lexicon.is_limited(trait.text)
+
+
 def sheet_claims(domain: Domain, tree: LabelTree, node: int) -> Traits:
     """Return the traits of a label's shipped sheet, empty for a label without one."""
     label = tree.key(node)
@@ -100,7 +111,7 @@ def sheet_traits(domain: Domain, tree: LabelTree, node: int) -> tuple[Trait, ...
     revision = hashlib.sha256(json.dumps(dict(traits)).encode()).hexdigest()[:12]
     said = _lexicon(domain.knowledge.words).say(traits)
     return tuple(
-        Trait(text=text, sentence=sentence, source="sheet", revision=revision)
+        Trait(text=text, sentence=sentence, source=SHEET, revision=revision)
         for text in said.values()
     )
 

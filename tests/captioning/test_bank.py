@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from domainclip.captioning.bank import BATCH, BankCaptioner
+from domainclip.captioning.counting import add_article
 from domainclip.captioning.requests import Request
 from domainclip.captioning.statements import join_statements, read_statement
 from domainclip.data.images import UnreadableImage
@@ -424,3 +425,70 @@ def test_settings_and_rows_say_who_chose(domain):
     assert one.revision in one.settings["choice"] and one.settings != seeded.settings
     (written,) = one.write([ask(domain, PARTS, picture=lambda: plain(1, 0, 0))])
     assert (written.model, written.revision) == (one.model, one.revision)
+
+
+# texts of people
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dark body", "a dark body"),
+        ("orange, thin antenna", "an orange, thin antenna"),
+        ("black head and thorax", "a black head and thorax"),
+        ("blue wing with white spots", "a blue wing with white spots"),
+        ("dark wings", "dark wings"),
+        ("black antennae", "black antennae"),
+        ("blue wings and dark body", "blue wings and dark body"),
+        ("red elytra", "red elytra"),
+        ("grey fur", "grey fur"),
+        ("its dark body", "its dark body"),
+        ("one dark spot", "one dark spot"),
+        ("2 dark bodies", "2 dark bodies"),
+        ("body dark above", "body dark above"),
+        ("dark", "dark"),
+        ("", ""),
+    ],
+)
+def test_a_part_in_the_singular_gets_its_article(text, said):
+    assert add_article(text, Lexicon(get_domain("biology").knowledge.words())) == said
+
+
+@pytest.mark.parametrize(
+    ("statements", "caption"),
+    [
+        (["shiny blue wings", "blue wings"], "A moth with shiny blue wings."),
+        (["blue wings", "shiny blue wings"], "A moth with shiny blue wings."),
+        (["shiny blue wings", "blue striped wings"], "A moth with shiny blue striped wings."),
+        (["a round rim", "a round red rim"], "A moth with a round red rim."),
+    ],
+)
+def test_words_are_not_repeated_when_statements_are_joined(statements, caption):
+    said = [read_statement(text, "moth") for text in statements]
+    assert join_statements(said, noun="moth") == caption
+
+
+def test_statements_that_say_less_of_the_same_are_not_said_beside_it(domain):
+    words = get_domain("biology").knowledge.words()
+    bank = BankCaptioner(None, Lexicon(words), domain=domain, tree=domain.labels())
+    said = texts(bank, domain, ["blue wings", "shiny blue wings", "dark body"])
+    assert all(text.lower().count("blue") <= 1 for text in said)
+    assert any("shiny blue wings" in text for text in said)
+    assert any("a dark body" in text.lower() for text in said)
+    assert not any("has dark" in text or "with dark" in text for text in said)
+
+
+def test_what_holds_for_some_individuals_is_not_said(domain):
+    bank = BankCaptioner(
+        None, Lexicon(replace(WORDS, some=("female",))), domain=domain, tree=domain.labels()
+    )
+    sentences = {"a red rim": "A red rim.", "green legs": "green legs in the female",
+                 "blue spots": "It may have blue spots."}  # fmt: skip
+    told = tuple(Trait(text=t, sentence=s, source="table") for t, s in sentences.items())
+    asked = [replace(ask(domain, [], seed), traits=told) for seed in range(40)]
+    assert all("green" not in w.text and "blue" not in w.text for w in bank.write(asked))
+    (only,) = bank.write([replace(asked[0], traits=told[1:])])
+    assert "holds for some individuals only" in only.error
+    own = tuple(replace(trait, source="column") for trait in told)  # of this very picture
+    said = " ".join(w.text for w in bank.write(replace(one, traits=own) for one in asked))
+    assert "green legs" in said and "blue spots" in said

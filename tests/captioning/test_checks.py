@@ -234,6 +234,7 @@ class Knowledge:
     """Knows one colour a label, and that most have legs."""
 
     lexicon = LEXICON
+    open = frozenset()
 
     def __init__(self, known):
         self.facts = {TREE.find(name)[0]: sets(**traits) for name, traits in known.items()}
@@ -242,6 +243,9 @@ class Knowledge:
     def known(self, node):
         self.asked[node] += 1
         return self.facts.get(node, {})
+
+    def open_traits(self, node):
+        return self.open if node == TREE.find(NAMES[0])[0] else frozenset()
 
 
 def test_values_nearby_need_two_witnesses_and_three_labels():
@@ -266,6 +270,15 @@ def test_checks_gather_what_is_known_once_a_label():
         checked = checks(request(), "An Ardo magna with red shades and a black rim.")
         assert checked.text == "A lamp with a black rim."
     assert set(known.asked.values()) == {1}
+
+
+def test_what_is_told_of_some_individuals_is_no_impossible_value():
+    known = Knowledge({name: {"colour": "green"} for name in NAMES[1:]})
+    style = CaptionStyle(role="r", goal="g", attend=())
+    text = "A lamp with red shades and a black rim."
+    assert "red" not in Checks(TREE, known, style=style)(request(), text).text
+    known.open = frozenset({"colour"})
+    assert Checks(TREE, known, style=style)(request(), text).text == text
 
 
 def test_only_what_was_shown_can_be_copied():

@@ -145,3 +145,22 @@ def test_examples_differ_before_they_repeat():
     picked = pick(rows, 6)
     assert sorted(row.label for row in picked) == sorted(f"label {i % 3}" for i in range(6))
     assert picked == pick(list(reversed(rows)), 6)
+
+
+def test_the_page_says_who_wrote_and_leaves_out_what_is_nothing(folder, tmp_path):
+    report(folder, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<dt>tokens read</dt><dd>400</dd>" in page
+    made = {
+        "captioner": "bank", "model": "seeded choice", "domain": "biology",
+        "settings": {"choice": "seeded choice", "form": "line"},
+    }  # fmt: skip
+    with CaptionStore(tmp_path / "own", made) as store:
+        store.append({"sample_id": "a", "label": "x", "written": "Y.", "caption": "Y.",
+                      "outcome": "kept", "seconds": 0.0001})  # fmt: skip
+    report(tmp_path / "own", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>Captions by the bank (seeded choice)</h1>" in page
+    assert "<dt>settings</dt><dd>form line</dd>" in page
+    assert "<dt>tokens" not in page and "seconds a caption" not in page
+    assert re.search(r"<dt>last run</dt><dd>[-\d]+T\d\d:\d\d:\d\d(?:\+00:00|Z)?</dd>", page)

@@ -268,3 +268,18 @@ def test_without_a_domain_it_says_what_is_missing():
     assert result.exit_code == 2 and "--domain" in result.stderr
     result = CliRunner().invoke(app, ["caption"], prog_name="domainclip")
     assert "Captioner:" in result.output
+
+
+def test_columns_that_are_named_are_not_said_to_be_unused(tmp_path, photos):
+    rows = ["file_name,label,notes,camera"]
+    rows += [f"{p.parent.name}/{p.name},{p.parent.name},Round.,x" for p in photos.glob("*/*.png")]
+    (photos / "metadata.csv").write_text("\n".join(rows))
+    args = ("--data", photos, "--out", tmp_path / "out")
+    result = caption(*args, "--text-columns", "notes", domain="medical")
+    assert "not used: camera\n" in result.stderr
+    result = caption(*args, "--text-columns", "notes,camera", domain="medical")
+    assert "not used" not in result.stderr
+    result = caption(*args, domain="medical")
+    assert "not used: notes, camera\n" in result.stderr
+    report = CliRunner().invoke(app, ["caption", "report", str(tmp_path / "out")])
+    assert "tokens" not in report.stdout

@@ -122,6 +122,12 @@ def test_show_on_a_terminal_is_a_page(store, monkeypatch):
     assert any(line.startswith("  about Animalia > ") for line in lines)
     at = lines.index("  It has a yellow wing.")
     assert lines[at + 1 : at + 3] == ["    - a yellow wing", "  It flies in May."]
+    idle = "  stands back: texts about the label are stored"
+    assert idle not in lines
+    label = ("Animalia", "Arthropoda", "Insecta", "Lepidoptera", "Papilionidae", "Papilio")
+    put(store, (*label, "Papilio machaon"), "It is yellow.")
+    lines = show(store, "old world swallowtail").stdout.splitlines()
+    assert lines[lines.index(idle) - 1].startswith("sheet: ")
 
 
 def test_labels_of_the_store_that_the_domain_does_not_know(store):
@@ -476,7 +482,12 @@ def test_a_site_and_a_file_together_and_the_contact_of_the_environment(tmp_path,
     ]  # fmt: skip
     assert "other@example.org" in wiki.requests[0]["_agent"]
     page = json.loads(show(tmp_path / "a.sqlite", "Papilio machaon", "--json").stdout)
-    assert {r["source"] for r in page["records"]} == {"sheet", "table", named(wiki)}
+    assert {r["source"]: r["used"] for r in page["records"]} == {
+        "sheet": False, "table": True, named(wiki): True
+    }  # fmt: skip
+    quiet = show(tmp_path / "a.sqlite", "Papilio machaon", "--quiet").stdout.splitlines()
+    used = [t["trait"] for r in page["records"] if r["used"] for t in r["traits"]]
+    assert quiet == list(dict.fromkeys(used))
 
 
 @pytest.mark.parametrize("fault", ["503", "html"])

@@ -35,6 +35,8 @@ def test_good_words_pass():
     [
         ({"parts": {**WORDS.parts, "cap": ("Cap",)}}, "words.parts['cap'] are not all lower case"),
         ({"hidden": ("",)}, "words.hidden are not all lower case"),
+        ({"some": ("Male",)}, "words.some are not all lower case"),
+        ({"uncounted": ("Fur",)}, "words.uncounted are not all lower case"),
         (
             {"phrases": phrases("size", small=("Small cell",))},
             "phrases['size']['small'] are not all lower",
@@ -60,7 +62,12 @@ def test_a_place_for_no_trait_is_told():
 
 def test_words_are_read_from_a_file(tmp_path):
     path = tmp_path / "words.yaml"
-    path.write_text("phrases: {a: {b: [one c]}}\nparts: {c: [c]}\nhidden: [d]\n", encoding="utf-8")
+    text = "phrases: {a: {b: [one c]}}\nparts: {c: [c]}\nhidden: [d]\nsome: [e]\nuncounted: [c]\n"
+    path.write_text(text, encoding="utf-8")
     assert TraitWords.read(path) == TraitWords(
-        phrases={"a": {"b": ("one c",)}}, parts={"c": ("c",)}, hidden=("d",)
+        phrases={"a": {"b": ("one c",)}},
+        parts={"c": ("c",)},
+        hidden=("d",),
+        some=("e",),
+        uncounted=("c",),
     )

@@ -303,3 +303,19 @@ def test_reading_is_fast(field):
             lexicon.claims(caption)
         seconds.append(time.perf_counter() - start)
     assert len(captions) / min(seconds) > 2500
+
+
+@pytest.mark.parametrize(
+    ("text", "limited"),
+    [
+        ("Yellow wings in the Males.", True),
+        ("Wings in winter plumage are grey.", True),
+        ("Its wings may be green.", True),
+        ("Sometimes it has red legs.", True),
+        ("It has red legs and a mayor's hat.", False),
+        ("It is found in winters of war.", False),
+    ],
+)
+def test_sentences_about_some_individuals_are_told(text, limited):
+    lexicon = Lexicon(TraitWords(some=("male", "winter plumage")))
+    assert lexicon.is_limited(text) is limited

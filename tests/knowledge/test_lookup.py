@@ -132,15 +132,48 @@ def test_every_label_with_a_sheet_has_a_record_that_says_it(name, path):
             assert said and all(v in known[t] for t, v in said.items())
 
 
-def test_sheets_and_stored_texts_stand_beside_each_other(domain, path):
+def test_a_sheet_stands_back_where_something_is_stored_of_the_label_itself(domain, path):
     tree = domain.labels()
-    sheet = domain.builtin.sheets()[0]
-    put(path, sheet.label, "From a page.")
+    sheet, other = domain.builtin.sheets()[:2]
+    put(path, sheet.label, "It has pink wings.", traits=["pink wings"])
+    put(path, other.label, "")
+    put(path, other.label[:-1], "A genus.")
     with open_knowledge(domain, tree, path) as base:
-        assert {r.source for r in base.records(tree.node(sheet.label))} == {"sheet", "wikipedia"}
+        node, next_one = tree.node(sheet.label), tree.node(other.label)
+        assert [r.source for r in base.records(node)] == ["wikipedia"]
+        assert [r.source for r in base.idle_sheet(node)] == ["sheet"]
+        assert [t.text for t in base.traits(node)] == ["pink wings"]
+        assert base.known(node) == {"ground colour": {"pink"}}  # no colour of the sheet
+        assert base.records(next_one)[0].source == "sheet"  # an empty record says nothing
+        assert base.idle_sheet(next_one) == ()
     flat = tree_of((sheet.label[-1],), ranks=("label",))
     with open_knowledge(domain, flat, path) as base:
-        assert {r.source for r in base.records(0)} == {"sheet", "wikipedia"}
+        assert [r.source for r in base.records(0)] == ["wikipedia"]
+
+
+def test_a_sheet_comes_before_the_records_of_an_ancestor(domain, path):
+    tree = domain.labels()
+    label = domain.builtin.sheets()[0].label
+    put(path, label[:-1], "A group.")
+    with open_knowledge(domain, tree, path) as base:
+        records = base.records(tree.node(label))
+        assert [(r.source, r.inherited) for r in records] == [("sheet", False), ("wikipedia", True)]
+        assert base.idle_sheet(tree.node(label)) == ()
+
+
+def test_what_holds_for_some_individuals_is_no_known_value(domain, path):
+    tree = tree_of(CAT)
+    texts = {"yellow wings": "yellow wings in the male and pale wings in the female",
+             "a black margin": "All have a black margin."}  # fmt: skip
+    traits = tuple(Trait(text=t, sentence=s, source="wikipedia") for t, s in texts.items())
+    record = Record(label=CAT, subject=CAT, source="wikipedia", text="Text.", traits=traits)
+    with KnowledgeStore(path) as store:
+        store.put("wikipedia", CAT, Answer("found", (record,)))
+    with open_knowledge(domain, tree, path) as base:
+        node = tree.node(CAT)
+        assert base.known(node) == {"margin": {"black"}}
+        assert base.open_traits(node) == {"ground colour"}
+        assert len(base.traits(node)) == 2  # prompts still quote it
 
 
 def test_the_revision_changes_with_whatever_would_be_used(domain, path):

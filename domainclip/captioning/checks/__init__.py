@@ -215,7 +215,9 @@ class Checks:
         """Return what the checks go by for one caption."""
         knowledge, style, node = self.knowledge, self.style, request.node
         if knowledge and node not in self._nearby:
-            self._nearby[node] = values_nearby(self._known_of, self.tree, node)
+            nearby = values_nearby(self._known_of, self.tree, node)
+            without = knowledge.open_traits(node)  # what is told of some, the label can have
+            self._nearby[node] = {t: told for t, told in nearby.items() if t not in without}
         return CheckContext(
             text=text,
             request=request,
