@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
-from domainclip.data.batches import cut_centre
-from domainclip.data.images import square
+from domainclip.data.batches import as_input
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,12 +26,10 @@ def picture_features(model: DomainClip, pictures: Sequence[Image.Image]) -> Tens
     import torch
 
     pre = model.preprocess
-    squares = [cut_centre(square(p, pre.shortest), pre.size) for p in pictures]
-    pixels = torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 255
-    mean, std = (torch.tensor(v)[:, None, None] for v in (pre.mean, pre.std))
+    pixels = [as_input(p, pre.shortest, pre.size, pre.mean, pre.std) for p in pictures]
     with torch.inference_mode():
         device = next(iter(model.parameters())).device
-        return model.encode_image(((pixels - mean) / std).to(device), head=HEAD).float().cpu()
+        return model.encode_image(torch.stack(pixels).to(device), head=HEAD).float().cpu()
 
 
 def text_features(model: DomainClip, texts: Sequence[str]) -> Tensor:

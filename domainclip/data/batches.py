@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from .images import square
 from .packed import Pictures
 from .parallel import one_thread
 
@@ -221,6 +224,28 @@ def _batch(
         torch.from_numpy(indices.astype(np.int64)),
         step,
     )
+
+
+def as_input(
+    picture: Image.Image,
+    shortest: int,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Tensor:
+    """Return an image tower's input for an RGB picture, shape (3, size, size), normalised.
+
+    Args:
+        picture: The picture.
+        shortest: Pixels that its shortest side becomes.
+        size: Side of the centre that is cut out then.
+        mean: Mean of each channel, of values from 0 to 1.
+        std: Standard deviation of each channel.
+    """
+    centre = cut_centre(square(picture, shortest), size)
+    pixels = torch.from_numpy(centre.copy()).permute(2, 0, 1).float() / 255
+    middle, spread = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    return (pixels - middle) / spread
 
 
 def cut_centre(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

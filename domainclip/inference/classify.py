@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from domainclip.data.batches import cut_centre
-from domainclip.data.images import UnreadableImage, read_image, square
+from domainclip.data.batches import as_input
+from domainclip.data.images import UnreadableImage, read_image
 from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import Groups, LabelTree
 from domainclip.domains.registry import get_domain
@@ -296,11 +296,8 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> Tensor:
     The shortest side becomes `preprocess.shortest`, then the centre is cut out: the scale at which
     the model was tested.
     """
-    centre = cut_centre(square(image, preprocess.shortest), preprocess.size)
-    pixels = torch.from_numpy(centre.copy())
-    pixels = pixels.permute(2, 0, 1).float() / 255
-    mean, std = (torch.tensor(v)[:, None, None] for v in (preprocess.mean, preprocess.std))
-    return (pixels - mean) / std
+    pre = preprocess
+    return as_input(image, pre.shortest, pre.size, pre.mean, pre.std)
 
 
 def _is_one(images: Any) -> bool:
