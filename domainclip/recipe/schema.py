@@ -29,8 +29,12 @@ class About(Section):
     """One line on what the recipe does."""
     paper: str = ""
     """Where the method comes from."""
+    needs: str = ""
+    """What it needs beyond pictures with labels: captions, a pretrained model, memory."""
     expect: str = ""
     """What it gave when measured, and on what."""
+    cost: str = ""
+    """What it cost when measured: time and memory, against what."""
 
 
 class Data(Section):
@@ -51,7 +55,19 @@ class Data(Section):
     margin: Share = 0.125
     """How much larger than the model's input pictures are packed, so that crops have room."""
     batch_size: Annotated[int, Field(ge=2)] = 128
-    """Pictures per step."""
+    """Pictures per step, of all devices together: the effective batch."""
+    balance: str = ""
+    """Even out how often labels come: `label`, or a rank to even out its groups."""
+    balance_at: Count | None = None
+    """Pictures from which on a label is thinned out; unset, the median of the counts."""
+    sisters: Share = 0.0
+    """Share of the pictures of a batch that come in groups of sister labels."""
+    replay: str = ""
+    """General pictures with captions, mixed in against forgetting: a source like `data.source`."""
+    replay_share: Share = 0.1
+    """Share of a batch that is replayed, where `data.replay` is given."""
+    builtin: Literal["standard", "shifted"] = "standard"
+    """Light, background and wear of built-in pictures: as usual, or shifted."""
     workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that prepare batches; unset, none for packed pictures, else one for each core."""
     max_pixels: Count = 200_000_000
@@ -73,6 +89,18 @@ class Model(Section):
     """Tokens per text, which really shortens the text tower; 0 for the model's own."""
     image_size: Annotated[int, Field(ge=0)] = 0
     """Side of the image tower's input in pixels; 0 for the model's own."""
+    lock: Literal["none", "image", "text"] = "none"
+    """A tower that is not trained; its head is. A locked image tower needs no augmentation then,
+    and without it its features are computed once."""
+    lora: Annotated[int, Field(ge=0)] = 0
+    """Rank of low-rank adapters in the attention and MLP layers of the towers that are not locked;
+    0 trains all weights."""
+    lora_alpha: Positive | None = None
+    """Weight of the adapters times their rank; unset, twice the rank."""
+    grad_checkpointing: bool = False
+    """Compute activations twice rather than keep them: less memory, about a third more time."""
+    patch_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of patches that a ViT leaves out in training."""
 
 
 class Text(Section):
@@ -98,6 +126,16 @@ class Text(Section):
     """Share of caption draws that take one sentence or clause rather than the whole."""
     templates: Share = 0.5
     """Share of name draws that are put into one of the prompt set's templates."""
+    draw: Literal["sample", "batch"] = "sample"
+    """Draw name or caption, and which view, for each picture, or once for a whole batch."""
+    caption_draws: Count = 1
+    """Captions or parts drawn for a picture at once; all are right for it."""
+    nameless: Share = 0.0
+    """Share of caption draws from which the names of the label are taken out."""
+    negatives: Annotated[int, Field(ge=0)] = 0
+    """Wrong captions beside each caption: one trait, number or negation of it swapped."""
+    prefix: bool = False
+    """Begin each text with a word that tells names from captions."""
     prompts: str = "default"
     """The domain's prompt set, for training and for zero-shot."""
 
@@ -105,10 +143,19 @@ class Text(Section):
 class Loss(Section):
     """The contrastive objective."""
 
-    kind: Literal["multi_positive", "clip"] = "multi_positive"
-    """`multi_positive`: a name is right for all pictures of its label; `clip`: for its own."""
-    init_scale: Positive = 14.2857
-    """Initial logit scale, 1/temperature (CLIP: 1/0.07)."""
+    kind: Literal["clip", "siglip"] = "clip"
+    """`clip`: softmax over the batch; `siglip`: each pair of picture and text by itself."""
+    targets: Literal["own", "label", "tree"] = "label"
+    """What is right for a picture: its `own` text alone, all names of its `label`, or names of
+    related labels too, less with their distance in the `tree`."""
+    softness: Positive = 0.5
+    """For `tree`: a name d edges away in the tree counts exp(-d / softness)."""
+    init_scale: Positive | None = None
+    """Initial logit scale, 1/temperature; unset, 14.2857 for `clip` (1/0.07), 10 for `siglip`."""
+    init_bias: float | None = None
+    """Initial logit bias of `siglip`; unset, -10."""
+    gates: bool = False
+    """Weigh a pair less where picture and text, or name and caption, agree less than usual."""
 
 
 class Optim(Section):
@@ -126,6 +173,8 @@ class Optim(Section):
     """Largest gradient norm; 0 for none."""
     final_lr: Share = 0.01
     """Learning rate at the end, as a share of the peak."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of a layer as a share of that of the layer above it, in both towers."""
 
 
 class Train(Section):
@@ -145,6 +194,20 @@ class Train(Section):
     """`auto` takes bfloat16 where a GPU has it, or where the model is faster by it on the CPU."""
     augment: bool = True
     """Use the domain's augmentations."""
+    micro_batch: Annotated[int, Field(ge=0)] = 0
+    """Pictures in memory at once; the step is that of the whole batch. 0 for the whole batch."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an average of the weights, which is validated and kept; 0 for none."""
+    wise_ft: bool = False
+    """At the end, mix the weights with those at the start, as much as validation likes best."""
+    compile: bool = False
+    """Compile the towers: minutes at the start, pays on a GPU and in long runs."""
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Beside `metrics.jsonl` and `metrics.csv`; each needs its package."""
+    devices: Count = 1
+    """Processes of this machine that share a batch, each on a GPU of its own where there are."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """With several devices: whole weights on each (`ddp`), or shards of them (`fsdp`, GPUs only)."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:

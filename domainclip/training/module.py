@@ -120,7 +120,7 @@ class ContrastiveModule(L.LightningModule):
         self, head: str, images: Tensor, encoded: Tensor, said: Tensor, labels: Tensor
     ) -> Tensor:
         scale, texts = self.model.scale(head), encoded[said]
-        if self.recipe.loss.kind == "clip":
+        if self.recipe.loss.targets == "own":
             return clip_loss(images, texts, scale)
         if head == "captions":
             return caption_loss(images, texts, scale, labels, said)

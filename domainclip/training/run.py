@@ -122,7 +122,7 @@ def _run(
         heads=recipe.model.heads,
         context_length=recipe.model.context_length,
         image_size=recipe.model.image_size,
-        init_scale=recipe.loss.init_scale,
+        init_scale=recipe.loss.init_scale or 1 / 0.07,
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")

@@ -86,7 +86,7 @@ def test_all_mistakes_of_all_layers_are_told_at_once_with_their_place(write):
     )
     expected = [
         f"{parent}:1: optim.lrr: no such key; did you mean 'optim.lr'?",
-        f"{file}:3: loss.kind = clap: should be one of multi_positive, clip; did you mean 'clip'?",
+        f"{file}:3: loss.kind = clap: should be one of clip, siglip; did you mean 'clip'?",
         f"{file}:5: data.batch_size = many: should be a whole number",
         "command line: domain = medicl: no such domain; did you mean 'medical'?",
         "command line: train.steps = 0: should be at least 1",

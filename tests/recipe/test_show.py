@@ -78,8 +78,8 @@ def test_every_key_has_help_and_a_kind_the_command_line_knows():
 
 def test_only_differences_are_told():
     a = load_alone("medical/quickstart").recipe
-    b = load_recipe(None, "medical/quickstart", {"loss.kind": "clip"}, {}).recipe
-    assert diff(a, b) == [{"key": "loss.kind", "a": "multi_positive", "b": "clip"}]
+    b = load_recipe(None, "medical/quickstart", {"loss.kind": "siglip"}, {}).recipe
+    assert diff(a, b) == [{"key": "loss.kind", "a": "clip", "b": "siglip"}]
     assert diff(a, a) == []
 
 
