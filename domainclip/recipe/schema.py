@@ -207,7 +207,7 @@ class Train(Section):
     devices: Count = 1
     """Processes of this machine that share a batch, each on a GPU of its own where there are."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """With several devices: whole weights on each (`ddp`), or shards of them (`fsdp`, GPUs only)."""
+    """With several devices: whole weights on each (`ddp`), or shards of them (`fsdp`, on GPUs)."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:
