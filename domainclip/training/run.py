@@ -141,9 +141,10 @@ def _run(
         module = _module(recipe, model, data, prompts)
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
+    environment["data_parts"] = dict(data.parts)
     found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
     if checkpoint is not None:
-        _check_same_data(folder, data.fingerprint)
+        _check_same_data(folder, data)
     else:  # a run that goes on keeps what it was begun with
         _write_start(folder, recipe, {**origins, **found}, environment)
     say(
@@ -303,13 +304,17 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _check_same_data(folder: Path, fingerprint: str) -> None:
-    begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["data_fingerprint"]
-    if begun != fingerprint:
-        raise DataError(
-            f"the data has changed since the run in {folder} began",
-            f"begin a new run under its recipe: domainclip train --recipe {folder}",
-        )
+def _check_same_data(folder: Path, data: PictureData) -> None:
+    begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    if begun["data_fingerprint"] == data.fingerprint:
+        return
+    before, now = begun.get("data_parts", {}), data.parts
+    changed = sorted(part for part in {*before, *now} if before.get(part) != now.get(part))
+    which = f" ({', '.join(changed)})" if before and changed else ""
+    raise DataError(
+        f"the data has changed since the run in {folder} began{which}",
+        f"begin a new run under its recipe: domainclip train --recipe {folder}",
+    )
 
 
 def _prompts(domain: Domain, name: str) -> PromptSet:
