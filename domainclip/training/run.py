@@ -205,6 +205,8 @@ def _module(
         part_share=text.parts,
         template_share=text.templates,
         both=text.both,
+        draw=text.draw,
+        caption_draws=text.caption_draws,
     )
     classes = np.unique(data.splits["train"].nodes)
     said = [label_texts(data.tree, int(node), prompts) for node in classes]
