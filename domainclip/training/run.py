@@ -33,7 +33,8 @@ from domainclip.model.folder import built_in_configs, create_model, save_model, 
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
-from domainclip.texts import NAME_VIEWS, TextViews
+from domainclip.texts.labels import NAME_VIEWS
+from domainclip.texts.views import TextViews
 
 from .environment import describe_environment
 from .final import test_model
@@ -205,6 +206,8 @@ def _module(
         part_share=text.parts,
         template_share=text.templates,
         both=text.both,
+        draw=text.draw,
+        caption_draws=text.caption_draws,
     )
     classes = np.unique(data.splits["train"].nodes)
     said = [label_texts(data.tree, int(node), prompts) for node in classes]
