@@ -201,6 +201,7 @@ def _module(
         {view: getattr(text, view) for view in NAME_VIEWS},
         data.captions.get("train", ()),
         stored=data.stored.get("train", ()),
+        replay=data.replay.captions if data.replay else (),
         caption_share=text.captions,
         original_share=text.originals,
         part_share=text.parts,
