@@ -35,9 +35,11 @@ from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
 from domainclip.texts import NAME_VIEWS, TextViews
 
+from .checkpoints import LAST, checkpoint_path
 from .environment import describe_environment
 from .final import test_model
-from .fit import LAST, checkpoint_path, fit, train_loader
+from .fit import fit, train_loader
+from .guard import say_skipped
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -155,7 +157,7 @@ def _run(
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
     length = model.context_length
-    remarks = say_cut(module.drawn, tested.said, length)
+    remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
     _save(folder, module, data, recipe, domain, pretrained)
@@ -167,6 +169,7 @@ def _run(
             "train_seconds": round(fitted.seconds, 1),
             "total_seconds": round(time.perf_counter() - began, 1),
             "steps": fitted.steps,
+            "skipped_steps": module.guard.skipped,
             "stopped_early": fitted.stopped,
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
