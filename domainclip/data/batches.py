@@ -151,7 +151,7 @@ class TrainBatches:
     Args:
         pictures: The training split.
         augment: Gives pictures of the training size; None cuts their centre out.
-        size: Side of a training picture in pixels.
+        size: Side of a training picture in pixels; 0 where nobody looks at the pictures.
         seed: With the step, seeds the augmentation of a batch.
     """
 
@@ -165,7 +165,9 @@ class TrainBatches:
     def __getitems__(self, request: tuple[int, NDArray[np.int64]]) -> Batch:
         """Return the batch of one (step, indices)."""
         step, indices = request
-        if self.augment is None:
+        if not self.size:
+            pixels = np.empty((len(indices), 0, 0, 3), np.uint8)
+        elif self.augment is None:
             pixels = cut_centre(self.pictures.read(indices), self.size)
         else:
             whole = self.pictures.read(indices)

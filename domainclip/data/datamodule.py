@@ -100,6 +100,8 @@ class PictureData(L.LightningDataModule):
             workers = 0 if packed else cpu_count()
         self.workers, self.augment = workers, augment
         self.steps = self.steps_per_epoch
+        self.blind = False
+        """True where training pictures are not needed, only which ones they are."""
 
     def reference_captions(self, split: str) -> list[str]:
         """Return one caption of each picture of a split: its first own one, else a stored one."""
@@ -115,9 +117,8 @@ class PictureData(L.LightningDataModule):
     def train_dataloader(self) -> StepLoader:
         """Return the batches of steps 0 to `steps`; Lightning takes it up again by itself."""
         train = self.splits["train"]
-        batches = TrainBatches(
-            train, self.augment(self.size) if self.augment else None, self.size, self.seed
-        )
+        augment = self.augment(self.size) if self.augment else None
+        batches = TrainBatches(train, augment, 0 if self.blind else self.size, self.seed)
         sampler = StepSampler(len(train), self.batch_size, self.seed, self.steps)
         return StepLoader(batches, sampler, self.workers)
 

@@ -27,6 +27,7 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.model.adapters import adapt
 from domainclip.model.clip import DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
@@ -36,6 +37,7 @@ from domainclip.recipe.show import flatten, to_yaml
 from domainclip.texts import NAME_VIEWS, TextViews
 
 from .environment import describe_environment
+from .features import compute_features, fixed_features
 from .final import test_model
 from .fit import LAST, checkpoint_path, fit, train_loader
 from .module import ContrastiveModule
@@ -126,6 +128,7 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
+    adapt(model, recipe.model)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
@@ -136,9 +139,17 @@ def _run(
     precision = pick_precision(recipe.train.precision, device, module, train_loader(data, 1, 0))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
+    features = None
+    if fixed_features(recipe):
+        say("the image tower is locked and nothing is augmented: features are computed once")
+        features = module.features = compute_features(
+            module, data.loader("train"), device=device, precision=precision, progress=progress
+        )
+        data.blind = True
     if recipe.train.steps is None:
         recipe = _with_steps(recipe, module, data, device, precision)
         module = _module(recipe, model, data, prompts)
+        module.features = features
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
     found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
