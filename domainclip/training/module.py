@@ -17,7 +17,7 @@ from domainclip.model.clip import DomainClip
 from domainclip.model.losses import caption_loss, clip_loss, multi_positive_loss
 from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
-from domainclip.texts import TextViews
+from domainclip.texts.views import TextViews
 
 from .optimizer import build_optimizer
 

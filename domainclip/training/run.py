@@ -34,7 +34,8 @@ from domainclip.model.folder import built_in_configs, create_model, save_model, 
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
-from domainclip.texts import NAME_VIEWS, TextViews
+from domainclip.texts.labels import NAME_VIEWS
+from domainclip.texts.views import TextViews
 
 from .environment import describe_environment
 from .features import compute_features, fixed_features
@@ -152,9 +153,10 @@ def _run(
         module.features = features
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
+    environment["data_parts"] = dict(data.parts)
     found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
     if checkpoint is not None:
-        _check_same_data(folder, data.fingerprint)
+        _check_same_data(folder, data)
     else:  # a run that goes on keeps what it was begun with
         _write_start(folder, recipe, {**origins, **found}, environment)
     say(
@@ -215,6 +217,8 @@ def _module(
         part_share=text.parts,
         template_share=text.templates,
         both=text.both,
+        draw=text.draw,
+        caption_draws=text.caption_draws,
     )
     classes = np.unique(data.splits["train"].nodes)
     said = [label_texts(data.tree, int(node), prompts) for node in classes]
@@ -314,13 +318,17 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _check_same_data(folder: Path, fingerprint: str) -> None:
-    begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["data_fingerprint"]
-    if begun != fingerprint:
-        raise DataError(
-            f"the data has changed since the run in {folder} began",
-            f"begin a new run under its recipe: domainclip train --recipe {folder}",
-        )
+def _check_same_data(folder: Path, data: PictureData) -> None:
+    begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    if begun["data_fingerprint"] == data.fingerprint:
+        return
+    before, now = begun.get("data_parts", {}), data.parts
+    changed = sorted(part for part in {*before, *now} if before.get(part) != now.get(part))
+    which = f" ({', '.join(changed)})" if before and changed else ""
+    raise DataError(
+        f"the data has changed since the run in {folder} began{which}",
+        f"begin a new run under its recipe: domainclip train --recipe {folder}",
+    )
 
 
 def _prompts(domain: Domain, name: str) -> PromptSet:
