@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from domainclip.captioning.store import CaptionStore
-from domainclip.data.batches import StepSampler
 from domainclip.data.datamodule import open_data
+from domainclip.data.sampling import StepSampler
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError
 from domainclip.model.folder import read_card
