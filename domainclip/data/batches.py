@@ -121,7 +121,7 @@ class TrainBatches:
     Args:
         pictures: The training split.
         augment: Gives pictures of the training size; None cuts their centre out.
-        size: Side of a training picture in pixels.
+        size: Side of a training picture in pixels; 0 where nobody looks at the pictures.
         seed: With the step and the rank, seeds the augmentation of a batch.
         rank: Number of this process among those that share a batch.
         world: How many these are; they divide the batch.
@@ -152,6 +152,8 @@ class TrainBatches:
         """Return the batch of one (step, indices)."""
         step, indices = request
         each = len(indices) // self.world
+        if not self.size:
+            return _batch(np.empty((each, 0, 0, 3), np.uint8), self.nodes[indices], indices, step)
         whole = self._read(indices[self.rank * each : (self.rank + 1) * each])
         if self.augment is None:
             pixels = cut_centre(whole, self.size)

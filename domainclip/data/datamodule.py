@@ -74,6 +74,8 @@ class PictureData(L.LightningDataModule):
         self.sisters = recipe.data.sisters
         self.replay, self.replayed = opened.replay, recipe.data.replayed
         self.steps, self.rank, self.world = self.steps_per_epoch, 0, 1
+        self.blind = False
+        """True where training pictures are not needed, only which ones they are."""
 
     def reference_captions(self, split: str) -> list[str]:
         """Return one caption of each picture of a split: its first own one, else a stored one."""
@@ -100,7 +102,7 @@ class PictureData(L.LightningDataModule):
         batches = TrainBatches(
             train,
             self.augment(self.size) if self.augment else None,
-            self.size,
+            0 if self.blind else self.size,
             self.seed,
             rank=self.rank,
             world=self.world,

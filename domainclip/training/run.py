@@ -27,6 +27,7 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.model.adapters import adapt
 from domainclip.model.clip import DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
@@ -36,9 +37,12 @@ from domainclip.recipe.show import flatten, to_yaml
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
 
+from .checkpoints import LAST, checkpoint_path
 from .environment import describe_environment
+from .features import compute_features, fixed_features
 from .final import test_model
-from .fit import LAST, checkpoint_path, fit, train_loader
+from .fit import fit, train_loader
+from .guard import say_skipped
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -127,6 +131,7 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
+    adapt(model, recipe.model)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
@@ -137,9 +142,17 @@ def _run(
     precision = pick_precision(recipe.train.precision, device, module, train_loader(data, 1, 0))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
+    features = None
+    if fixed_features(recipe):
+        say("the image tower is locked and nothing is augmented: features are computed once")
+        features = module.features = compute_features(
+            module, data.loader("train"), device=device, precision=precision, progress=progress
+        )
+        data.blind = True
     if recipe.train.steps is None:
         recipe = _with_steps(recipe, module, data, device, precision)
         module = _module(recipe, model, data, prompts)
+        module.features = features
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
     environment["data_parts"] = dict(data.parts)
@@ -157,7 +170,7 @@ def _run(
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
     length = model.context_length
-    remarks = say_cut(module.drawn, tested.said, length)
+    remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
     _save(folder, module, data, recipe, domain, pretrained)
@@ -169,6 +182,7 @@ def _run(
             "train_seconds": round(fitted.seconds, 1),
             "total_seconds": round(time.perf_counter() - began, 1),
             "steps": fitted.steps,
+            "skipped_steps": module.guard.skipped,
             "stopped_early": fitted.stopped,
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
