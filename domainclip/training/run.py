@@ -27,6 +27,7 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.knowledge.traits import sheet_claims
 from domainclip.model.clip import DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
@@ -193,7 +194,8 @@ def _run(
 def _module(
     recipe: Recipe, model: DomainClip, data: PictureData, prompts: PromptSet
 ) -> ContrastiveModule:
-    text = recipe.text
+    text, domain = recipe.text, get_domain(recipe.domain)
+    classes = np.unique(data.splits["train"].nodes)
     views = TextViews(
         data.tree,
         prompts,
@@ -207,8 +209,10 @@ def _module(
         both=text.both,
         draw=text.draw,
         caption_draws=text.caption_draws,
+        negatives=text.negatives,
+        words=domain.knowledge.words() if domain.knowledge else None,
+        traits={int(node): sheet_claims(domain, data.tree, int(node)) for node in classes},
     )
-    classes = np.unique(data.splits["train"].nodes)
     said = [label_texts(data.tree, int(node), prompts) for node in classes]
 
     def embed_classes(model: DomainClip) -> Tensor:
