@@ -74,6 +74,8 @@ class DomainClip(nn.Module):
         self.heads = nn.ModuleDict({"names": head})
         self.log_scales = nn.ParameterDict({"names": _scalar(clip.logit_scale)})
         clip.logit_scale = None
+        self.held: tuple[nn.Module, ...] = ()
+        """Modules that stay in eval mode while the rest is trained."""
         for name in heads:
             if name not in self.heads:
                 self.heads[name] = _twin(head, config["embed_dim"])
@@ -84,6 +86,19 @@ class DomainClip(nn.Module):
         text = getattr(self.clip, "text", None)
         causal = getattr(text, "attn_mask", None) is not None
         return causal and getattr(text, "pool_type", "") == "argmax"
+
+    def train(self, mode: bool = True) -> DomainClip:
+        """Set the mode; what is held keeps its batch statistics and drops nothing out."""
+        super().train(mode)
+        for module in self.held:
+            module.eval()
+        return self
+
+    @property
+    def text_tower(self) -> nn.Module:
+        """The module whose parameters encode texts; open_clip's CLIP class is one itself."""
+        tower: nn.Module = getattr(self.clip, "text", self.clip)
+        return tower
 
     @property
     def context_length(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -19,6 +18,9 @@ from domainclip.model.losses import caption_loss, clip_loss, multi_positive_loss
 from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
 from domainclip.texts.views import TextViews
+
+from .guard import StepGuard
+from .optimizer import build_optimizer
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class ContrastiveModule(L.LightningModule):
         """Step of the last validation."""
         self.drawn = Count()
         """Texts drawn in training, a text that several pictures share counted for each."""
+        self.guard = StepGuard()
+        self.features: Tensor | None = None
+        """Pooled features of all training pictures, shape (n, width), where none changes them."""
         self._tokens: dict[str, Tensor] = {}
         self._cut: set[str] = set()
         self._hits: list[Tensor] = []
@@ -90,6 +95,7 @@ class ContrastiveModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch."""
         loss = self.loss(batch)
+        self.guard.loss = loss.detach()
         self.log("train_loss", loss.detach(), prog_bar=False)
         return loss
 
@@ -105,7 +111,10 @@ class ContrastiveModule(L.LightningModule):
         self.drawn += Count(len(draw.rows), int(cut[draw.rows].sum()))
         said = torch.from_numpy(draw.rows).to(encoded.device)
         pictures = torch.from_numpy(draw.pictures).to(encoded.device)
-        pooled = self.model.pool(self.normalise(batch.pixels))
+        if self.features is None:
+            pooled = self.model.pool(self.normalise(batch.pixels))
+        else:
+            pooled = self.features[batch.indices.to(self.features.device)].to(encoded.device)
         total = 0.0 * pooled.float().sum()  # a gradient even where neither head has two pictures
         for head, chosen in (("names", ~draw.is_caption), ("captions", draw.is_caption)):
             rows = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
@@ -181,38 +190,9 @@ class ContrastiveModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by norm here: Lightning's own clipping refuses a fused optimizer under bfloat16."""
-        if self.recipe.optim.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optim.clip_norm)
+        self.guard.clip(self.model.parameters(), self.recipe.optim.clip_norm)
 
     def configure_optimizers(self) -> Any:
         """Return fused AdamW with warm-up and cosine decay over the run's steps."""
-        optim = self.recipe.optim
-        if optim.lr is None or optim.warmup is None:
-            raise ValueError("optim.lr and optim.warmup are resolved before training")
-        warmup = optim.warmup
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": optim.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(0.9, optim.beta2), fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: cosine(step, self.steps, warmup, optim.final_lr)
-        )
+        optimizer, schedule = build_optimizer(self.model, self.recipe.optim, self.steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-
-
-def cosine(step: int, steps: int, warmup: float, final: float) -> float:
-    """Return the share of the peak learning rate at a step.
-
-    Args:
-        step: Steps done so far.
-        steps: Steps of the run.
-        warmup: Share of the run that rises linearly.
-        final: Share of the peak at the end.
-    """
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    done = min(1.0, (step - rise) / max(1, steps - rise))
-    return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2

@@ -18,6 +18,7 @@ from domainclip.texts.swaps import TraitSwaps, put
 from domainclip.texts.views import TextViews
 from domainclip.texts.wrong import WrongCaptions
 
+BAD = re.compile(r"  | [,.]|\b(an?|the|no|one) (an?|the|no|one)\b|\ban [^aeiouh]|\ba [aeio](?!ne)")
 DOMAINS = ["biology", "medical", "remote_sensing"]
 
 
@@ -56,7 +57,8 @@ def negated(caption, **words):
          {"Wings with an orange-spotted margin."}, {"Wings with a black margin."}),
         ("Black stripes and no eyespots.", "biology",
          {"Blue stripes and no eyespots.", "Black checks and no eyespots."}, set()),
-        ("A bird with green legs.", "biology", {"A bird with red legs."}, {"A bird with blue legs."}),
+        ("A bird with green legs.", "biology",
+         {"A bird with red legs."}, {"A bird with blue legs."}),
         ("A cell with a thin rim of pale blue cytoplasm.", "medical",
          {"A cell with moderate pale blue cytoplasm.",
           "A cell with a thin rim of deep blue cytoplasm."}, set()),
@@ -87,7 +89,7 @@ def test_what_a_caption_denies_is_not_swapped():
         ("six long stamens", {f"{n} long stamens" for n in ("five", "seven", "eight")}),
         ("several small boats", {"no small boats"}),
         ("a few trees", {"many trees", "no trees"}),
-        ("No one knows; each one is 2 mm long, at 10x, from 2019, a two-lobed one, not many.", set()),
+        ("No one; each one is 2 mm long, at 10x, from 2019, a two-lobed one, not many.", set()),
         ("two of them, two thirds of it", set()),
     ],
 )  # fmt: skip
@@ -147,8 +149,7 @@ def test_wrong_captions_are_english_and_never_right_ones(name):
             assert len(found) == len({*found}) == 3
             for text in found:
                 assert text not in captions
-                bad = r"  | [,.]|\b(an?|the|no|one) (an?|the|no|one)\b|\ban [^aeiouh]|\ba [aeio](?!ne)"
-                assert not re.search(bad, text), (caption, text)
+                assert not BAD.search(text), (caption, text)
                 assert text[0].isupper() and text.endswith(".")
 
 
@@ -168,8 +169,8 @@ def test_what_other_captions_say_and_what_is_known_is_not_said_as_wrong():
     caption = "a small cell"
     drawn = {t for i in range(40) for t in wrong.draw(caption, 1, Random(i))}
     assert drawn == {"a medium-sized cell", "a large cell"}
-    for given in ({"right": ["A large cell with granules."]}, {"own": {"size": "large"}}):
-        drawn = {t for i in range(40) for t in wrong.draw(caption, 1, Random(i), **given)}
+    for said in ({"right": ["A large cell with granules."]}, {"own": {"size": "large"}}):
+        drawn = {t for i in range(40) for t in wrong.draw(caption, 1, Random(i), **said)}
         assert drawn == {"a medium-sized cell"}
 
 
