@@ -27,7 +27,7 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
-from domainclip.model.adapters import adapt
+from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.clip import DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
@@ -129,7 +129,7 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
-    adapt(model, recipe.model)
+    adapt(model, recipe.model, pretrained)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
@@ -164,6 +164,7 @@ def _run(
         f"pictures ({device}, {precision}) into {folder}"
     )
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
+    merge_adapters(model)
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
