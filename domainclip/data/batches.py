@@ -38,6 +38,8 @@ class PictureSet:
     captions: list[tuple[str, ...]] = field(repr=False)
     groups: tuple[str, ...] = field(repr=False)
     """Patient, slide, specimen; "" where none is known."""
+    weights: NDArray[np.float32] | None = field(default=None, repr=False)
+    """Shape (n,): weight of each picture with its text; 1 on average over the training split."""
 
     def __len__(self) -> int:
         """Return the number of pictures."""

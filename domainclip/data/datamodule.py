@@ -8,14 +8,16 @@ from dataclasses import replace
 
 import lightning as L
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from domainclip.domains.contract import Domain
+from domainclip.errors import UsageError
 from domainclip.recipe.schema import Recipe
 
 from .batches import Augment, Batch, StepLoader, TrainBatches, whole_loader
 from .joining import join_captions
-from .opening import Opened, open_builtin, open_own
+from .opening import Opened, open_builtin, open_own, packed_side
 from .packed import Packed
 from .parallel import cpu_count
 from .sampling import StepSampler, even_out, find_parents, group_for_balance
@@ -70,6 +72,7 @@ class PictureData(L.LightningDataModule):
             groups = group_for_balance(self.tree, nodes, recipe.data.balance)
             self.often = even_out(groups, recipe.data.balance_at)
         self.sisters = recipe.data.sisters
+        self.replay, self.replayed = opened.replay, recipe.data.replayed
         self.steps, self.rank, self.world = self.steps_per_epoch, 0, 1
         self.blind = False
         """True where training pictures are not needed, only which ones they are."""
@@ -83,7 +86,15 @@ class PictureData(L.LightningDataModule):
     @property
     def steps_per_epoch(self) -> int:
         """Steps that show every training picture once, rounded up."""
-        return -(-len(self.splits["train"]) // self.batch_size)
+        return -(-len(self.splits["train"]) // (self.batch_size - self.replayed))
+
+    @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """Weight of each picture by its index, those of the replay included; None for all alike."""
+        own = self.splits["train"].weights
+        if own is None or self.replay is None:
+            return own
+        return np.concatenate([own, np.ones(len(self.replay), np.float32)])
 
     def train_dataloader(self) -> StepLoader:
         """Return the batches of steps 0 to `steps`; Lightning takes it up again by itself."""
@@ -95,18 +106,24 @@ class PictureData(L.LightningDataModule):
             self.seed,
             rank=self.rank,
             world=self.world,
+            replay=self.replay,
         )
         labels = None
         if self.sisters:
             labels = np.stack([train.nodes, find_parents(self.tree, train.nodes)], axis=1)
+        again = None
+        if self.replay is not None and self.replayed:
+            seed = int(np.random.SeedSequence([self.seed, 4]).generate_state(1)[0])
+            again = StepSampler(len(self.replay), self.replayed, seed, self.steps)
         sampler = StepSampler(
             len(train),
-            self.batch_size,
+            self.batch_size - self.replayed,
             self.seed,
             self.steps,
             often=self.often,
             labels=labels,
             sisters=self.sisters,
+            replay=again,
         )
         return StepLoader(batches, sampler, self.workers)
 
@@ -138,14 +155,46 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
         DataError: If the data cannot be used as it is.
         UsageError: If the recipe asks for what the data does not have.
     """
+    _check(recipe)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # before a domain imports it
     if recipe.data.source == "builtin":
         opened = open_builtin(recipe, domain, size)
     else:
         opened = open_own(recipe, domain, size)
+    if recipe.data.replay:
+        opened = _add_replay(opened, recipe, domain, packed_side(recipe, size))
     if recipe.data.captions:
         opened = _join(opened, recipe)
     return PictureData(opened, recipe, size, domain.augment if recipe.train.augment else None)
+
+
+def _add_replay(opened: Opened, recipe: Recipe, domain: Domain, side: int) -> Opened:
+    from .replay import open_replay
+
+    replay = open_replay(recipe, domain, side)
+    return replace(
+        opened,
+        replay=replay.pictures,
+        parts={**opened.parts, "replay": replay.digest},
+        messages=[*opened.messages, *replay.messages],
+        licences=tuple(sorted({*opened.licences, *replay.licences})),
+    )
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse what does not go together, before anything is opened."""
+    data = recipe.data
+    if data.builtin != "standard" and data.source != "builtin":
+        raise UsageError(
+            f"data.builtin: {data.builtin} is for built-in pictures, not for {data.source}",
+            "leave out data.builtin, or data.source",
+        )
+    if data.replay and not 0 < data.replayed < data.batch_size:
+        raise UsageError(
+            f"data.replay_share {data.replay_share:g} of a batch of {data.batch_size} is "
+            f"{data.replayed} pictures; both sources need one at least",
+            "0.1 is usual; leave out data.replay to replay nothing",
+        )
 
 
 def _join(opened: Opened, recipe: Recipe) -> Opened:

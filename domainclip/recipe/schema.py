@@ -77,6 +77,11 @@ class Data(Section):
     streaming: bool = False
     """Read the source as a stream, without packing it (Hub and WebDataset)."""
 
+    @property
+    def replayed(self) -> int:
+        """Pictures of a batch that are replayed."""
+        return round(self.replay_share * self.batch_size) if self.replay else 0
+
 
 class Model(Section):
     """The two towers and their projection heads."""

@@ -19,6 +19,7 @@ from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
 from domainclip.texts.views import TextViews
 
+from .guard import StepGuard
 from .optimizer import build_optimizer
 
 
@@ -78,6 +79,7 @@ class ContrastiveModule(L.LightningModule):
         """Step of the last validation."""
         self.drawn = Count()
         """Texts drawn in training, a text that several pictures share counted for each."""
+        self.guard = StepGuard()
         self.features: Tensor | None = None
         """Pooled features of all training pictures, shape (n, width), where none changes them."""
         self._tokens: dict[str, Tensor] = {}
@@ -93,6 +95,7 @@ class ContrastiveModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch."""
         loss = self.loss(batch)
+        self.guard.loss = loss.detach()
         self.log("train_loss", loss.detach(), prog_bar=False)
         return loss
 
@@ -187,8 +190,7 @@ class ContrastiveModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by norm here: Lightning's own clipping refuses a fused optimizer under bfloat16."""
-        if self.recipe.optim.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optim.clip_norm)
+        self.guard.clip(self.model.parameters(), self.recipe.optim.clip_norm)
 
     def configure_optimizers(self) -> Any:
         """Return fused AdamW with warm-up and cosine decay over the run's steps."""

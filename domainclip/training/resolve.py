@@ -30,7 +30,8 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
     length = recipe.train
     updates: dict[str, Any] = {"precision": precision}
     if length.epochs is not None:
-        steps = max(1, round(length.epochs * pictures / recipe.data.batch_size))
+        own = recipe.data.batch_size - recipe.data.replayed
+        steps = max(1, round(length.epochs * pictures / own))
         updates |= {"steps": steps, "epochs": None}
     elif length.steps is None and length.minutes is None:
         updates["minutes"] = DEFAULT_MINUTES

@@ -37,10 +37,12 @@ from domainclip.recipe.show import flatten, to_yaml
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
 
+from .checkpoints import LAST, checkpoint_path
 from .environment import describe_environment
 from .features import compute_features, fixed_features
 from .final import test_model
-from .fit import LAST, checkpoint_path, fit, train_loader
+from .fit import fit, train_loader
+from .guard import say_skipped
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -169,7 +171,7 @@ def _run(
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
     length = model.context_length
-    remarks = say_cut(module.drawn, tested.said, length)
+    remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
     _save(folder, module, data, recipe, domain, pretrained)
@@ -181,6 +183,7 @@ def _run(
             "train_seconds": round(fitted.seconds, 1),
             "total_seconds": round(time.perf_counter() - began, 1),
             "steps": fitted.steps,
+            "skipped_steps": module.guard.skipped,
             "stopped_early": fitted.stopped,
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
@@ -213,6 +216,7 @@ def _module(
         {view: getattr(text, view) for view in NAME_VIEWS},
         data.captions.get("train", ()),
         stored=data.stored.get("train", ()),
+        replay=data.replay.captions if data.replay else (),
         caption_share=text.captions,
         original_share=text.originals,
         part_share=text.parts,

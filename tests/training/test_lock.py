@@ -12,8 +12,9 @@ from domainclip.errors import UsageError
 from domainclip.model.adapters import adapt
 from domainclip.model.folder import create_model
 from domainclip.recipe.schema import Recipe
+from domainclip.training.checkpoints import LAST, checkpoint_path
 from domainclip.training.features import compute_features, fixed_features
-from domainclip.training.fit import LAST, checkpoint_path, train_loader
+from domainclip.training.fit import train_loader
 from domainclip.training.resolve import resolve
 from domainclip.training.run import _module, train
 
