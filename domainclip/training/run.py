@@ -152,7 +152,7 @@ def _run(
     if fixed_features(recipe):
         say("the image tower is locked and nothing is augmented: features are computed once")
         features = module.features = compute_features(
-            module, data.loader("train"), device=device, precision=precision, progress=progress
+            module, data.loader("drawn"), device=device, precision=precision, progress=progress
         )
         data.blind = True
     if recipe.train.steps is None:
