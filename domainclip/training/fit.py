@@ -16,9 +16,11 @@ from domainclip.data.datamodule import PictureData
 from domainclip.errors import TrainingError
 from domainclip.recipe.schema import Recipe
 
+from .advice import LoaderAdvice
 from .bar import ProgressBar
 from .checkpoints import BEST, LAST, WholeCheckpoints, checkpoint_path, step_of
 from .guard import LIMIT
+from .loggers import close_loggers, open_loggers
 from .metrics import MetricsLog
 from .module import ContrastiveModule
 from .stop import StopOnSignal
@@ -33,6 +35,8 @@ class Fitted:
     """Steps behind the model, those before a resume included."""
     stopped: bool
     """True where Ctrl-C ended it early."""
+    advice: list[str]
+    """What the time of the steps warned of."""
 
 
 def fit(
@@ -71,10 +75,16 @@ def fit(
         folder / "checkpoints", LAST, enable_version_counter=False, save_on_train_epoch_end=False,
     )  # fmt: skip
     stop = StopOnSignal()
+    loggers = open_loggers(recipe, folder)
+    log = MetricsLog(
+        folder / "metrics.jsonl", recipe.data.batch_size, steps, max(1, min(20, every)), loggers
+    )
+    loader_advice = LoaderAdvice(log, recipe.data.workers, progress)
     callbacks: list[Callback] = [
         stop,
         module.guard,
-        MetricsLog(folder / "metrics.jsonl", recipe.data.batch_size, max(1, min(20, every))),
+        log,
+        loader_advice,
         best,
         last,
     ]
@@ -122,10 +132,11 @@ def fit(
             trainer.save_checkpoint(checkpoint_path(folder, BEST), weights_only=True)
     if reached > done:
         trainer.save_checkpoint(checkpoint_path(folder, LAST))
+    close_loggers(loggers)
     if checkpoint_path(folder, BEST).is_file():
         state = torch.load(checkpoint_path(folder, BEST), map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
-    return Fitted(time.perf_counter() - began, reached, stop.stopped)
+    return Fitted(time.perf_counter() - began, reached, stop.stopped, loader_advice.lines)
 
 
 def train_loader(data: PictureData, steps: int, start: int) -> StepLoader:

@@ -28,7 +28,7 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
 from domainclip.knowledge.traits import sheet_claims
-from domainclip.model.adapters import adapt
+from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.clip import DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
@@ -38,12 +38,15 @@ from domainclip.recipe.show import flatten, to_yaml
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
 
+from .advice import advise_recipe
 from .checkpoints import LAST, checkpoint_path
 from .environment import describe_environment
 from .features import compute_features, fixed_features
 from .final import test_model
 from .fit import fit, train_loader
 from .guard import say_skipped
+from .loggers import require_loggers
+from .memory import explained_memory
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -88,7 +91,8 @@ def train(
         DataError: If the data cannot be used.
     """
     folder = _new_folder(recipe)
-    return _run(recipe, folder, None, origins or {}, command, progress)
+    with explained_memory(recipe, folder):
+        return _run(recipe, folder, None, origins or {}, command, progress)
 
 
 def resume(folder: str | Path, *, command: Sequence[str] = (), progress: bool = True) -> RunResult:
@@ -104,7 +108,8 @@ def resume(folder: str | Path, *, command: Sequence[str] = (), progress: bool = 
         raise UsageError(f"no run in {folder}", f"a run folder holds {RECIPE}")
     recipe = Recipe.model_validate(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")))
     last = checkpoint_path(folder, LAST)
-    return _run(recipe, folder, last if last.is_file() else None, {}, command, progress)
+    with explained_memory(recipe, folder):
+        return _run(recipe, folder, last if last.is_file() else None, {}, command, progress)
 
 
 def _run(
@@ -122,6 +127,7 @@ def _run(
     domain = get_domain(recipe.domain)
     prompts = _prompts(domain, recipe.text.prompts)
     device = pick_device(recipe.device)
+    require_loggers(recipe.train.loggers)
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     model, pretrained = create_model(
         recipe.model.name,
@@ -132,7 +138,7 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
-    adapt(model, recipe.model)
+    adapt(model, recipe.model, pretrained)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
@@ -147,7 +153,7 @@ def _run(
     if fixed_features(recipe):
         say("the image tower is locked and nothing is augmented: features are computed once")
         features = module.features = compute_features(
-            module, data.loader("train"), device=device, precision=precision, progress=progress
+            module, data.loader("drawn"), device=device, precision=precision, progress=progress
         )
         data.blind = True
     if recipe.train.steps is None:
@@ -166,7 +172,11 @@ def _run(
         f"training {steps} steps of {recipe.data.batch_size} on {len(data.splits['train'])} "
         f"pictures ({device}, {precision}) into {folder}"
     )
+    warned = advise_recipe(recipe, pretrained)
+    for line in warned:
+        say(f"warning: {line}")
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
+    merge_adapters(model)
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
@@ -174,6 +184,7 @@ def _run(
     remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
+    remarks = [*warned, *fitted.advice, *remarks]
     _save(folder, module, data, recipe, domain, pretrained)
     schematic = recipe.data.source == "builtin"
     write_json(
