@@ -27,6 +27,7 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.knowledge.nouns import find_noun
 from domainclip.knowledge.traits import sheet_claims
 from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.clip import DomainClip
@@ -236,6 +237,8 @@ def _module(
         both=text.both,
         draw=text.draw,
         caption_draws=text.caption_draws,
+        nameless=text.nameless,
+        nouns={n: find_noun(domain, data.tree, n) for n in classes if text.nameless},
         negatives=text.negatives,
         words=domain.knowledge.words() if domain.knowledge else None,
         traits={n: sheet_claims(domain, data.tree, n) for n in classes if text.negatives},
