@@ -27,7 +27,8 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
-from domainclip.model.adapters import adapt
+from domainclip.knowledge.traits import sheet_claims
+from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.clip import DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
@@ -140,7 +141,7 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
-    adapt(model, recipe.model)
+    adapt(model, recipe.model, pretrained)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
@@ -155,7 +156,7 @@ def _run(
     if fixed_features(recipe):
         say("the image tower is locked and nothing is augmented: features are computed once")
         features = module.features = compute_features(
-            module, data.loader("train"), device=device, precision=precision, progress=progress
+            module, data.loader("drawn"), device=device, precision=precision, progress=progress
         )
         data.blind = True
     if recipe.train.steps is None:
@@ -178,6 +179,7 @@ def _run(
     for line in warned:
         say(f"warning: {line}")
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
+    merge_adapters(model)
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
@@ -221,7 +223,8 @@ def _run(
 def _module(
     recipe: Recipe, model: DomainClip, data: PictureData, prompts: PromptSet
 ) -> ContrastiveModule:
-    text = recipe.text
+    text, domain = recipe.text, get_domain(recipe.domain)
+    classes = np.unique(data.splits["train"].nodes).tolist()
     views = TextViews(
         data.tree,
         prompts,
@@ -236,16 +239,18 @@ def _module(
         both=text.both,
         draw=text.draw,
         caption_draws=text.caption_draws,
+        negatives=text.negatives,
+        words=domain.knowledge.words() if domain.knowledge else None,
+        traits={n: sheet_claims(domain, data.tree, n) for n in classes if text.negatives},
     )
-    classes = np.unique(data.splits["train"].nodes)
-    said = [label_texts(data.tree, int(node), prompts) for node in classes]
+    said = [label_texts(data.tree, node, prompts) for node in classes]
 
     def embed_classes(model: DomainClip) -> Tensor:
         return embed_labels(model, said, prompts.pooling)
 
     return ContrastiveModule(
         model, views, recipe, recipe.train.steps or 1,
-        embed_classes=embed_classes, classes=classes.tolist(),
+        embed_classes=embed_classes, classes=classes,
     )  # fmt: skip
 
 
