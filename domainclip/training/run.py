@@ -41,6 +41,7 @@ from domainclip.texts.views import TextViews
 
 from .advice import advise_recipe
 from .checkpoints import LAST, checkpoint_path
+from .compiling import require_compiler
 from .environment import describe_environment
 from .features import compute_features, fixed_features
 from .final import test_model
@@ -129,6 +130,8 @@ def _run(
     prompts = _prompts(domain, recipe.text.prompts)
     device = pick_device(recipe.device)
     require_loggers(recipe.train.loggers)
+    if recipe.train.compile:
+        require_compiler(device)
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     model, pretrained = create_model(
         recipe.model.name,
