@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from domainclip.knowledge.articles import find_article
 from domainclip.knowledge.lexicon import Claim
-
-from .articles import find_article
 
 _TOKEN = re.compile(r"\w+(?:['’\-‑]\w+)*|[^\w\s]")
 _STOPS = frozenset(".!?;:")

@@ -20,6 +20,7 @@ from .advice import LoaderAdvice
 from .averaging import WeightAverage
 from .bar import ProgressBar
 from .checkpoints import BEST, LAST, WholeCheckpoints, checkpoint_path, step_of
+from .compiling import compiled
 from .guard import LIMIT
 from .loggers import close_loggers, open_loggers
 from .metrics import MetricsLog
@@ -112,13 +113,14 @@ def fit(
     )
     began = time.perf_counter()
     if done < steps:
-        trainer.fit(
-            module,
-            train_loader(data, steps, done),
-            data.loader("val"),
-            ckpt_path=checkpoint,
-            weights_only=False if checkpoint else None,
-        )
+        with compiled(module.model, recipe.train.compile):
+            trainer.fit(
+                module,
+                train_loader(data, steps, done),
+                data.loader("val"),
+                ckpt_path=checkpoint,
+                weights_only=False if checkpoint else None,
+            )
     else:
         assert checkpoint is not None
         state = torch.load(checkpoint, map_location="cpu", weights_only=False)

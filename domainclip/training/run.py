@@ -27,6 +27,7 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.knowledge.traits import sheet_claims
 from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.clip import DomainClip
 from domainclip.model.device import pick_device
@@ -39,6 +40,7 @@ from domainclip.texts.views import TextViews
 
 from .advice import advise_recipe
 from .checkpoints import LAST, checkpoint_path
+from .compiling import require_compiler
 from .environment import describe_environment
 from .features import compute_features, fixed_features
 from .final import test_model
@@ -127,6 +129,8 @@ def _run(
     prompts = _prompts(domain, recipe.text.prompts)
     device = pick_device(recipe.device)
     require_loggers(recipe.train.loggers)
+    if recipe.train.compile:
+        require_compiler(device)
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     model, pretrained = create_model(
         recipe.model.name,
@@ -219,7 +223,8 @@ def _run(
 def _module(
     recipe: Recipe, model: DomainClip, data: PictureData, prompts: PromptSet
 ) -> ContrastiveModule:
-    text = recipe.text
+    text, domain = recipe.text, get_domain(recipe.domain)
+    classes = np.unique(data.splits["train"].nodes).tolist()
     views = TextViews(
         data.tree,
         prompts,
@@ -234,16 +239,18 @@ def _module(
         both=text.both,
         draw=text.draw,
         caption_draws=text.caption_draws,
+        negatives=text.negatives,
+        words=domain.knowledge.words() if domain.knowledge else None,
+        traits={n: sheet_claims(domain, data.tree, n) for n in classes if text.negatives},
     )
-    classes = np.unique(data.splits["train"].nodes)
-    said = [label_texts(data.tree, int(node), prompts) for node in classes]
+    said = [label_texts(data.tree, node, prompts) for node in classes]
 
     def embed_classes(model: DomainClip) -> Tensor:
         return embed_labels(model, said, prompts.pooling)
 
     return ContrastiveModule(
         model, views, recipe, recipe.train.steps or 1,
-        embed_classes=embed_classes, classes=classes.tolist(),
+        embed_classes=embed_classes, classes=classes,
     )  # fmt: skip
 
 
