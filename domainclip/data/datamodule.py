@@ -20,7 +20,7 @@ from .opening import Opened, open_builtin, open_own, packed_side
 from .packed import Packed
 from .parallel import cpu_count
 from .replay import append_replay, open_replay
-from .sampling import StepSampler, even_out, find_parents, group_for_balance
+from .sampling import StepSampler, even_out, find_parents, group_for_balance, say_sisters
 
 
 class PictureData(L.LightningDataModule):
@@ -73,9 +73,16 @@ class PictureData(L.LightningDataModule):
         self.workers = workers
         self.often = None
         if recipe.data.balance:
-            groups = group_for_balance(self.tree, self.splits["train"].nodes, recipe.data.balance)
+            groups = group_for_balance(self.tree, train.nodes, recipe.data.balance)
             self.often = even_out(groups, recipe.data.balance_at)
-        self.sisters = recipe.data.sisters
+            least, most = self.often.min(), self.often.max()
+            said = f"data.balance: a picture comes {least:.2g} to {most:.2g} times in an epoch"
+            self.messages = [*self.messages, said]
+        own = self.batch_size - self.replayed
+        self.sisters, self.labels = recipe.data.sisters, None
+        if self.sisters:
+            self.labels = np.stack([train.nodes, find_parents(self.tree, train.nodes)], axis=1)
+            self.messages = [*self.messages, say_sisters(self.labels, self.sisters, own)]
         self.steps, self.rank, self.world = self.steps_per_epoch, 0, 1
         self.blind = False
         """True where training pictures are not needed, only which ones they are."""
@@ -102,9 +109,6 @@ class PictureData(L.LightningDataModule):
             rank=self.rank,
             world=self.world,
         )
-        labels = None
-        if self.sisters:
-            labels = np.stack([train.nodes, find_parents(self.tree, train.nodes)], axis=1)
         again = None
         if self.replay is not None and self.replayed:
             seed = int(np.random.SeedSequence([self.seed, 4]).generate_state(1)[0])
@@ -115,7 +119,7 @@ class PictureData(L.LightningDataModule):
             self.seed,
             self.steps,
             often=self.often,
-            labels=labels,
+            labels=self.labels,
             sisters=self.sisters,
             replay=again,
         )

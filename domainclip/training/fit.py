@@ -17,6 +17,7 @@ from domainclip.errors import TrainingError
 from domainclip.recipe.schema import Recipe
 
 from .advice import LoaderAdvice
+from .averaging import WeightAverage
 from .bar import ProgressBar
 from .checkpoints import BEST, LAST, WholeCheckpoints, checkpoint_path, step_of
 from .compiling import compiled
@@ -83,6 +84,7 @@ def fit(
     loader_advice = LoaderAdvice(log, recipe.data.workers, progress)
     callbacks: list[Callback] = [
         stop,
+        *([WeightAverage(recipe.train.ema)] if recipe.train.ema else []),  # before the guard looks
         module.guard,
         log,
         loader_advice,

@@ -32,6 +32,7 @@ def test_weights_are_1_on_average_over_training(tmp_path):
     np.testing.assert_allclose(data.drawn.weights, [1, 2, 0] * 4)
     np.testing.assert_allclose(data.splits["val"].weights, 4)
     assert "weight <- weight" in data.messages
+    assert "pairs are weighed from 0 to 2, 1 on average" in data.messages
     assert opened(tmp_path / "b", ["1"], column="quality").drawn.weights is None
 
 
