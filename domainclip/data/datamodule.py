@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import lightning as L
 import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from domainclip.domains.contract import Domain
@@ -20,7 +19,8 @@ from .joining import join_captions
 from .opening import Opened, open_builtin, open_own, packed_side
 from .packed import Packed
 from .parallel import cpu_count
-from .sampling import StepSampler, even_out, find_parents, group_for_balance
+from .replay import append_replay, open_replay
+from .sampling import StepSampler, even_out, find_parents, group_for_balance, say_sisters
 
 
 class PictureData(L.LightningDataModule):
@@ -61,18 +61,28 @@ class PictureData(L.LightningDataModule):
         self.ids = {name: split.ids for name, split in self.splits.items()}
         self.size, self.seed, self.augment = size, recipe.seed, augment
         self.batch_size, self.eval_batch_size = recipe.data.batch_size, recipe.evaluate.batch_size
-        packed = all(isinstance(split.pictures, Packed) for split in self.splits.values())
+        self.replay, self.replayed = opened.replay, recipe.data.replayed
+        train = self.splits["train"]
+        self.drawn = train if self.replay is None else append_replay(train, self.replay)
+        """What steps draw from: the training pictures, and the replayed ones after them."""
+        sets = [*self.splits.values(), *([self.replay] if self.replay else [])]
+        packed = all(isinstance(one.pictures, Packed) for one in sets)
         workers = recipe.data.workers
         if workers is None:  # a packed picture costs less than a process
             workers = 0 if packed else cpu_count()
         self.workers = workers
-        nodes = self.splits["train"].nodes
         self.often = None
         if recipe.data.balance:
-            groups = group_for_balance(self.tree, nodes, recipe.data.balance)
+            groups = group_for_balance(self.tree, train.nodes, recipe.data.balance)
             self.often = even_out(groups, recipe.data.balance_at)
-        self.sisters = recipe.data.sisters
-        self.replay, self.replayed = opened.replay, recipe.data.replayed
+            least, most = self.often.min(), self.often.max()
+            said = f"data.balance: a picture comes {least:.2g} to {most:.2g} times in an epoch"
+            self.messages = [*self.messages, said]
+        own = self.batch_size - self.replayed
+        self.sisters, self.labels = recipe.data.sisters, None
+        if self.sisters:
+            self.labels = np.stack([train.nodes, find_parents(self.tree, train.nodes)], axis=1)
+            self.messages = [*self.messages, say_sisters(self.labels, self.sisters, own)]
         self.steps, self.rank, self.world = self.steps_per_epoch, 0, 1
         self.blind = False
         """True where training pictures are not needed, only which ones they are."""
@@ -88,29 +98,17 @@ class PictureData(L.LightningDataModule):
         """Steps that show every training picture once, rounded up."""
         return -(-len(self.splits["train"]) // (self.batch_size - self.replayed))
 
-    @property
-    def weights(self) -> NDArray[np.float32] | None:
-        """Weight of each picture by its index, those of the replay included; None for all alike."""
-        own = self.splits["train"].weights
-        if own is None or self.replay is None:
-            return own
-        return np.concatenate([own, np.ones(len(self.replay), np.float32)])
-
     def train_dataloader(self) -> StepLoader:
         """Return the batches of steps 0 to `steps`; Lightning takes it up again by itself."""
         train = self.splits["train"]
         batches = TrainBatches(
-            train,
+            self.drawn,
             self.augment(self.size) if self.augment else None,
             0 if self.blind else self.size,
             self.seed,
             rank=self.rank,
             world=self.world,
-            replay=self.replay,
         )
-        labels = None
-        if self.sisters:
-            labels = np.stack([train.nodes, find_parents(self.tree, train.nodes)], axis=1)
         again = None
         if self.replay is not None and self.replayed:
             seed = int(np.random.SeedSequence([self.seed, 4]).generate_state(1)[0])
@@ -121,15 +119,15 @@ class PictureData(L.LightningDataModule):
             self.seed,
             self.steps,
             often=self.often,
-            labels=labels,
+            labels=self.labels,
             sisters=self.sisters,
             replay=again,
         )
         return StepLoader(batches, sampler, self.workers)
 
     def loader(self, split: str) -> DataLoader[Batch]:
-        """Return the pictures of a split as they are, in order."""
-        pictures = self.splits[split]
+        """Return the pictures of a split, or `drawn`, as they are and in order."""
+        pictures = self.drawn if split == "drawn" else self.splits[split]
         packed = isinstance(pictures.pictures, Packed)  # then a batch costs less than a process
         workers = 0 if packed else self.workers
         return whole_loader(pictures, self.size, self.eval_batch_size, workers)
@@ -169,8 +167,6 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
 
 
 def _add_replay(opened: Opened, recipe: Recipe, domain: Domain, side: int) -> Opened:
-    from .replay import open_replay
-
     replay = open_replay(recipe, domain, side)
     return replace(
         opened,

@@ -149,6 +149,9 @@ def open_own(recipe: Recipe, domain: Domain, size: int) -> Opened:
     splits = _scale_weights(asked.source, splits)
     _check_enough(asked.source, splits, unreadable)
     _check_val(asked.source, splits)
+    if (weights := splits["train"].weights) is not None:
+        least, most = weights.min(), weights.max()
+        messages.append(f"pairs are weighed from {least:.2g} to {most:.2g}, 1 on average")
     if broken := len(unreadable) - len(source.unreadable):
         first = unreadable[len(source.unreadable)]
         messages.append(

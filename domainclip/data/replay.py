@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domainclip.domains.contract import Domain
 from domainclip.errors import DataError
@@ -13,7 +15,7 @@ from domainclip.recipe.schema import Recipe
 from .batches import PictureSet
 from .columns import guess_columns
 from .decoding import Decoded, Decoder, find_unreadable, pack
-from .packed import Packed, fingerprint
+from .packed import Packed, Pictures, fingerprint
 from .raw import open_raw
 from .table import Table
 
@@ -89,4 +91,53 @@ def open_replay(recipe: Recipe, domain: Domain, side: int) -> Replay:
         fingerprint(stamps, captions, side),
         [said],
         tuple(sorted({table.licence[row] for row in kept} - {""})),
+    )
+
+
+@dataclass(frozen=True)
+class Both:
+    """Pictures of two sources, those of the second numbered after those of the first."""
+
+    first: Pictures
+    second: Pictures
+
+    @property
+    def side(self) -> int:
+        """Side in pixels."""
+        return self.first.side
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """The reason, by number, for each picture that could not be read."""
+        more = {len(self.first) + row: why for row, why in self.second.unreadable.items()}
+        return {**self.first.unreadable, **more}
+
+    def __len__(self) -> int:
+        """Return how many there are, unreadable ones included."""
+        return len(self.first) + len(self.second)
+
+    def read(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the pictures of the given numbers, shape (len(rows), side, side, 3)."""
+        asked = np.asarray(rows, dtype=np.int64)
+        late = asked >= len(self.first)
+        pixels = np.empty((len(asked), self.side, self.side, 3), np.uint8)
+        pixels[~late] = self.first.read(asked[~late])
+        pixels[late] = self.second.read(asked[late] - len(self.first))
+        return pixels
+
+
+def append_replay(train: PictureSet, again: PictureSet) -> PictureSet:
+    """Return the training pictures with the replayed ones after them, of weight 1."""
+    weights = train.weights
+    if weights is not None:
+        weights = np.concatenate([weights, np.ones(len(again), np.float32)])
+    return replace(
+        train,
+        pictures=Both(train.pictures, again.pictures),
+        rows=np.concatenate([train.rows, len(train.pictures) + again.rows]),
+        nodes=np.concatenate([train.nodes, again.nodes]),
+        ids=train.ids + again.ids,
+        captions=train.captions + again.captions,
+        groups=train.groups + again.groups,
+        weights=weights,
     )

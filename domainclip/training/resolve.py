@@ -6,7 +6,7 @@ from typing import Any
 
 from domainclip.recipe.schema import Recipe
 
-SCRATCH_LR, FINETUNE_LR = 1e-3, 1e-5
+SCRATCH_LR, FINETUNE_LR, ADAPTER_LR = 1e-3, 1e-5, 2e-4
 SCRATCH_WARMUP, FINETUNE_WARMUP = 0.05, 0.1
 DEFAULT_MINUTES = 3.0
 
@@ -24,6 +24,7 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
     lr, warmup = recipe.optim.lr, recipe.optim.warmup
     if lr is None:
         lr = FINETUNE_LR if pretrained else SCRATCH_LR
+        lr = ADAPTER_LR if pretrained and recipe.model.lora else lr
     if warmup is None:
         warmup = FINETUNE_WARMUP if pretrained else SCRATCH_WARMUP
     length = recipe.train

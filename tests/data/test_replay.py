@@ -51,6 +51,16 @@ def test_each_step_takes_its_share_of_both(tmp_path):
         assert torch.equal(one.indices, other.indices) and torch.equal(one.pixels, other.pixels)
 
 
+def test_what_steps_draw_from_can_be_gone_through_by_index(tmp_path):
+    data = opened(captioned(tmp_path, ["a dog", "a cat"]), limit=20)
+    batches = list(data.loader("drawn"))
+    assert torch.cat([batch.indices for batch in batches]).tolist() == list(range(22))
+    assert torch.cat([batch.nodes for batch in batches])[20:].tolist() == [-1, -2]
+    pixels = torch.cat([batch.pixels for batch in batches])
+    for batch in data.train_dataloader():
+        assert torch.equal(batch.pixels, pixels[batch.indices])
+
+
 def test_processes_share_replayed_batches(tmp_path):
     source = captioned(tmp_path, ["a dog", "a cat", "a tree"])
     whole = list(opened(source).train_dataloader())
@@ -108,7 +118,10 @@ def test_the_fingerprint_tells_which_part_changed(tmp_path):
 
 def test_a_weight_column_of_general_pictures_means_nothing(tmp_path):
     data = opened(captioned(tmp_path, ["a dog", "a cat"], weight=lambda i: "20 kg"))
-    assert data.weights is None and len(data.replay) == 2
+    assert data.drawn.weights is None and len(data.replay) == 2
+    own = captioned(tmp_path / "own", "abcde" * 4, weight=lambda i: 2, label=lambda i: "xy"[i % 2])
+    data = opened(tmp_path, source=str(own))
+    np.testing.assert_allclose(data.drawn.weights, np.ones(len(data.splits["train"]) + 2))
 
 
 def test_limit_and_size_hold_for_replayed_pictures_too(tmp_path):

@@ -27,17 +27,18 @@ def opened(root, cells, column="weight", **data):
 
 def test_weights_are_1_on_average_over_training(tmp_path):
     data = opened(tmp_path, ["1", "2", "0", "4", "0.5"])
-    assert data.weights is data.splits["train"].weights
-    assert data.weights.dtype == np.float32
-    np.testing.assert_allclose(data.weights, [1, 2, 0] * 4)
+    assert data.drawn.weights is data.splits["train"].weights
+    assert data.drawn.weights.dtype == np.float32
+    np.testing.assert_allclose(data.drawn.weights, [1, 2, 0] * 4)
     np.testing.assert_allclose(data.splits["val"].weights, 4)
     assert "weight <- weight" in data.messages
-    assert opened(tmp_path / "b", ["1"], column="quality").weights is None
+    assert "pairs are weighed from 0 to 2, 1 on average" in data.messages
+    assert opened(tmp_path / "b", ["1"], column="quality").drawn.weights is None
 
 
 def test_the_column_can_be_named(tmp_path):
     data = opened(tmp_path, ["1", "3", "2"], "trust", columns={"weight": "trust"})
-    np.testing.assert_allclose(data.weights.mean(), 1, rtol=1e-6)
+    np.testing.assert_allclose(data.drawn.weights.mean(), 1, rtol=1e-6)
     other = opened(tmp_path / "b", ["1", "3", "4"], "trust", columns={"weight": "trust"})
     changed = {part for part in data.parts if data.parts[part] != other.parts[part]}
     assert changed == {"weights", "pictures"}  # the pictures lie in another folder
