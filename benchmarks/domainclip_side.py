@@ -16,7 +16,7 @@ import domainclip.training.run as run
 from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
-from domainclip.model.folder import create_model
+from domainclip.model.folder import create_model, write_json
 from domainclip.recipe.load import Loaded, load_recipe
 from domainclip.recipe.locate import locate
 from domainclip.recipe.schema import Recipe
@@ -101,6 +101,7 @@ def train_timed(loaded: Loaded, folder: Path, seconds: float | None = None) -> d
                         "images": metrics["steps"] * recipe.data.batch_size, "run": place.name,
                     }
                 )  # fmt: skip
+                write_json(folder / "tries.json", tries)
                 if seconds is None or LEAST * seconds <= used <= MOST * seconds:
                     break
                 left = 0.99 * (seconds - packing - before) / metrics["train_seconds"]
