@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,8 @@ class Draw:
     """Shape (m,): whether the text is a caption rather than a name."""
     pictures: NDArray[np.int64]
     """Shape (m,): the row in the batch of the picture that it was drawn for."""
+    wrong: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    """Shape (k, 2): wrong texts, each with the draw that it is wrong for."""
 
 
 class TextViews:

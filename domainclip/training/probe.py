@@ -6,6 +6,7 @@ import copy
 import statistics
 import time
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 
 import torch
@@ -40,14 +41,12 @@ def count_steps(
     trial.steps = WARM + TIMED
     trial.train()
     (optimizer,), _ = trial.configure_optimizers()
-    autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+    autocast = partial(torch.autocast, device, torch.bfloat16, enabled=precision == "bfloat16")
     times: list[float] = []
     start = time.perf_counter()
     for batch in islice(batches, WARM + TIMED):
-        with autocast:
-            loss = trial.loss(_to(batch, device))
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        trial.backpropagate(_to(batch, device), autocast)
         trial.configure_gradient_clipping(optimizer)
         optimizer.step()
         if device == "cuda":
@@ -57,7 +56,7 @@ def count_steps(
     step_seconds = statistics.median(times[WARM:] or times)
     trial.eval()
     start = time.perf_counter()
-    with torch.no_grad(), autocast:
+    with torch.no_grad(), autocast():
         trial.on_validation_epoch_start()
         for batch in val_batches:
             trial.validation_step(_to(batch, device), 0)

@@ -27,7 +27,7 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
-from domainclip.model.clip import DomainClip
+from domainclip.model.clip import PREFIXES, DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
 from domainclip.paths import runs_dir
@@ -42,7 +42,7 @@ from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
 from .reporting import report_run, say_cut
-from .resolve import DEFAULT_MINUTES, resolve
+from .resolve import DEFAULT_MINUTES, INIT_SCALE, init_bias, resolve
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
 
@@ -122,7 +122,9 @@ def _run(
         heads=recipe.model.heads,
         context_length=recipe.model.context_length,
         image_size=recipe.model.image_size,
-        init_scale=recipe.loss.init_scale or 1 / 0.07,
+        init_scale=recipe.loss.init_scale or INIT_SCALE[recipe.loss.kind],
+        init_bias=init_bias(recipe.loss),
+        prefixes=PREFIXES if recipe.text.prefix else None,
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
@@ -214,6 +216,7 @@ def _module(
     return ContrastiveModule(
         model, views, recipe, recipe.train.steps or 1,
         embed_classes=embed_classes, classes=classes.tolist(),
+        weights=getattr(data.splits["train"], "weights", None),
     )  # fmt: skip
 
 
