@@ -35,6 +35,10 @@ class DataError(DomainclipError):
     """Data that cannot be used as it is: missing, unreadable, duplicated or contradictory."""
 
 
+class TrainingError(DomainclipError):
+    """Training that cannot go on as it is: it diverges, or memory runs out."""
+
+
 class LabelError(DataError):
     """A label tree that contradicts itself: duplicates, cycles, unknown names."""
 

@@ -1,4 +1,4 @@
-"""Batches of pictures: which ones a step takes, and how they become a tensor."""
+"""Batches of pictures: how those that a step takes become a tensor."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
+
+from domainclip.errors import UsageError
 
 from .images import square
 from .packed import Pictures
 from .parallel import one_thread
+from .sampling import StepSampler
 
 Augment = Callable[..., Mapping[str, Any]]
 """An albumentations transform, called as `augment(image=array)["image"]`."""
@@ -53,64 +56,29 @@ class Batch(NamedTuple):
     """What a loader gives."""
 
     pixels: torch.Tensor
-    """uint8, shape (n, 3, size, size), in channels_last order."""
+    """uint8, shape (n, 3, size, size), in channels_last order. Of several processes that share a
+    batch of n each has its own rows only: from rank * n / world to (rank + 1) * n / world."""
     nodes: torch.Tensor
-    """int64, shape (n,): label nodes."""
+    """int64, shape (n,): label nodes of the whole batch; -1 and below for replayed pictures."""
     indices: torch.Tensor
-    """int64, shape (n,): indices into the `PictureSet`."""
+    """int64, shape (n,): indices into the `PictureSet`; replayed pictures come after its own."""
     step: int
 
 
-class StepSampler(Sampler[tuple[int, NDArray[np.int64]]]):
-    """Chooses the pictures of each training step; step k depends on the seed and k alone.
+class StepLoader(DataLoader[Batch]):
+    """Training batches that a Lightning checkpoint can take up again at any step.
 
-    Permutations of all pictures follow one another without end, each shuffled anew, and are cut
-    into batches; so every picture comes equally often, a set may be smaller than a batch, and a run
-    that is taken up at step k goes on exactly as if it had never stopped.
-
-    Args:
-        n: Number of pictures.
-        batch_size: Pictures per step.
-        seed: Seed of the order.
-        steps: Number of the step to end before.
-        start: Number of the first step to give.
+    Raises:
+        UsageError: If the processes cannot share a batch evenly.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, steps: int, start: int = 0) -> None:
-        if n < 1:
-            raise ValueError("there is no picture to choose from")
-        self.n, self.batch_size, self.seed = n, batch_size, seed
-        self.steps, self.start = steps, start
-
-    def __len__(self) -> int:
-        """Return the number of steps that are left."""
-        return max(0, self.steps - self.start)
-
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Yield (step, indices)."""
-        for step in range(self.start, self.steps):
-            yield step, self.batch(step)
-
-    def batch(self, step: int) -> NDArray[np.int64]:
-        """Return the indices of one step, shape (batch_size,)."""
-        first, parts, left = step * self.batch_size, [], self.batch_size
-        while left:
-            epoch, at = divmod(first, self.n)
-            parts.append(self._order(epoch)[at : at + left])
-            first, left = first + len(parts[-1]), left - len(parts[-1])
-        return np.concatenate(parts)
-
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        if getattr(self, "_epoch", None) != epoch:
-            self._epoch = epoch
-            self._permutation = np.random.default_rng([self.seed, epoch]).permutation(self.n)
-        return self._permutation
-
-
-class StepLoader(DataLoader[Batch]):
-    """Training batches that a Lightning checkpoint can take up again at any step."""
-
     def __init__(self, batches: TrainBatches, sampler: StepSampler, workers: int) -> None:
+        size, world = sampler.whole_size, batches.world
+        if size % world:
+            raise UsageError(
+                f"{world} processes cannot share a batch of {size} pictures evenly",
+                f"give a data.batch_size that {world} divides, such as {-(-size // world) * world}",
+            )
         super().__init__(
             batches,  # type: ignore[arg-type]
             batch_sampler=sampler,  # type: ignore[arg-type]
@@ -151,33 +119,63 @@ class TrainBatches:
     Args:
         pictures: The training split.
         augment: Gives pictures of the training size; None cuts their centre out.
-        size: Side of a training picture in pixels.
-        seed: With the step, seeds the augmentation of a batch.
+        size: Side of a training picture in pixels; 0 where nobody looks at the pictures.
+        seed: With the step and the rank, seeds the augmentation of a batch.
+        rank: Number of this process among those that share a batch.
+        world: How many these are; they divide the batch.
+        replay: Replayed pictures, whose indices begin where those of `pictures` end.
     """
 
-    def __init__(self, pictures: PictureSet, augment: Augment | None, size: int, seed: int) -> None:
+    def __init__(
+        self,
+        pictures: PictureSet,
+        augment: Augment | None,
+        size: int,
+        seed: int,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        replay: PictureSet | None = None,
+    ) -> None:
         self.pictures, self.augment, self.size, self.seed = pictures, augment, size, seed
+        self.rank, self.world, self.replay = rank, world, replay
+        sets = [pictures] if replay is None else [pictures, replay]
+        self.nodes = np.concatenate([one.nodes for one in sets])
 
     def __len__(self) -> int:
-        """Return the number of pictures."""
-        return len(self.pictures)
+        """Return the number of pictures, replayed ones included."""
+        return len(self.nodes)
 
     def __getitems__(self, request: tuple[int, NDArray[np.int64]]) -> Batch:
         """Return the batch of one (step, indices)."""
         step, indices = request
+        each = len(indices) // self.world
+        if not self.size:
+            return _batch(np.empty((each, 0, 0, 3), np.uint8), self.nodes[indices], indices, step)
+        whole = self._read(indices[self.rank * each : (self.rank + 1) * each])
         if self.augment is None:
-            pixels = cut_centre(self.pictures.read(indices), self.size)
+            pixels = cut_centre(whole, self.size)
         else:
-            whole = self.pictures.read(indices)
-            pixels = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+            pixels = np.empty((len(whole), self.size, self.size, 3), np.uint8)
             self._seed(step)
             for i, picture in enumerate(whole):
                 pixels[i] = self.augment(image=picture)["image"]
-        return _batch(pixels, self.pictures.nodes[indices], indices, step)
+        return _batch(pixels, self.nodes[indices], indices, step)
+
+    def _read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        again = indices >= len(self.pictures)
+        if self.replay is None or not again.any():
+            return self.pictures.read(indices)
+        side = self.pictures.pictures.side
+        pixels = np.empty((len(indices), side, side, 3), np.uint8)
+        pixels[~again] = self.pictures.read(indices[~again])
+        pixels[again] = self.replay.read(indices[again] - len(self.pictures))
+        return pixels
 
     def _seed(self, step: int) -> None:
         """Seed the augmentation, once a batch: the order within a batch is fixed."""
-        seed = np.random.SeedSequence([self.seed, 1, step]).generate_state(1)[0]
+        words = [self.seed, 1, step, self.rank] if self.rank else [self.seed, 1, step]
+        seed = np.random.SeedSequence(words).generate_state(1)[0]
         set_seed = getattr(self.augment, "set_random_seed", None)
         if set_seed is not None:
             set_seed(int(seed))

@@ -12,7 +12,7 @@ from torch.nn import functional
 from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import LabelTree
 from domainclip.errors import LabelError
-from domainclip.texts import say_label
+from domainclip.texts.labels import say_label
 
 _ZERO_SHOT_VIEWS = ("formal", "common", "formal_common", "path_common")
 

@@ -81,6 +81,8 @@ class DomainClip(nn.Module):
         self.heads = nn.ModuleDict({"names": head})
         self.log_scales = nn.ParameterDict({"names": _scalar(clip.logit_scale)})
         clip.logit_scale = None
+        self.held: tuple[nn.Module, ...] = ()
+        """Modules that stay in eval mode while the rest is trained."""
         for name in heads:
             if name not in self.heads:
                 self.heads[name] = _twin(head, config["embed_dim"])
@@ -96,6 +98,13 @@ class DomainClip(nn.Module):
         text = getattr(self.clip, "text", None)
         causal = getattr(text, "attn_mask", None) is not None
         return causal and getattr(text, "pool_type", "") == "argmax"
+
+    def train(self, mode: bool = True) -> DomainClip:
+        """Set the mode; what is held keeps its batch statistics and drops nothing out."""
+        super().train(mode)
+        for module in self.held:
+            module.eval()
+        return self
 
     @property
     def text_tower(self) -> nn.Module:

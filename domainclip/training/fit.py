@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,15 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from domainclip.data.batches import StepLoader
 from domainclip.data.datamodule import PictureData
+from domainclip.errors import TrainingError
 from domainclip.recipe.schema import Recipe
 
-from .callbacks import MetricsLog, ProgressBar, StopOnSignal
+from .bar import ProgressBar
+from .checkpoints import BEST, LAST, WholeCheckpoints, checkpoint_path, step_of
+from .guard import LIMIT
+from .metrics import MetricsLog
 from .module import ContrastiveModule
-
-LAST, BEST = "last", "best"
+from .stop import StopOnSignal
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ def fit(
         device: "cpu", "cuda" or "mps".
         precision: "float32" or "bfloat16".
         progress: Draw a progress bar on standard error.
+
+    Raises:
+        TrainingError: If no step comes through any more.
     """
     steps = int(recipe.train.steps or 1)
     done = step_of(checkpoint)
@@ -60,13 +67,13 @@ def fit(
         folder / "checkpoints", BEST, monitor="val_score", mode="max", save_weights_only=True,
         enable_version_counter=False, save_on_train_epoch_end=False,
     )  # fmt: skip
-    last = ModelCheckpoint(
-        folder / "checkpoints", LAST, enable_version_counter=False,
-        every_n_train_steps=every, save_on_train_epoch_end=False,
+    last = ModelCheckpoint(  # after validation and best, so that all three belong together
+        folder / "checkpoints", LAST, enable_version_counter=False, save_on_train_epoch_end=False,
     )  # fmt: skip
     stop = StopOnSignal()
     callbacks: list[Callback] = [
         stop,
+        module.guard,
         MetricsLog(folder / "metrics.jsonl", recipe.data.batch_size, max(1, min(20, every))),
         best,
         last,
@@ -85,6 +92,7 @@ def fit(
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -99,23 +107,25 @@ def fit(
             ckpt_path=checkpoint,
             weights_only=False if checkpoint else None,
         )
+    else:
+        assert checkpoint is not None
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False)
+        module.on_load_checkpoint(state)
+        module.guard.load_state_dict(state["callbacks"][module.guard.state_key])
     reached = max(done, trainer.global_step)
-    if reached > done:
-        trainer.save_checkpoint(checkpoint_path(folder, LAST))
-    if reached > done and module.validated != reached:  # the run ends between two validations
+    if module.guard.diverged:
+        raise _diverged(module, recipe, folder, trainer)
+    if reached == steps > max(done, module.validated):  # the run ends between two validations
         trainer.validate(module, data.loader("val"), verbose=False)
         score = trainer.callback_metrics["val_score"]
         if best.best_model_score is None or score >= best.best_model_score:
             trainer.save_checkpoint(checkpoint_path(folder, BEST), weights_only=True)
+    if reached > done:
+        trainer.save_checkpoint(checkpoint_path(folder, LAST))
     if checkpoint_path(folder, BEST).is_file():
         state = torch.load(checkpoint_path(folder, BEST), map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
     return Fitted(time.perf_counter() - began, reached, stop.stopped)
-
-
-def checkpoint_path(folder: Path, name: str) -> Path:
-    """Return where a run folder keeps a checkpoint: `LAST` to go on from, `BEST` by validation."""
-    return folder / "checkpoints" / f"{name}.ckpt"
 
 
 def train_loader(data: PictureData, steps: int, start: int) -> StepLoader:
@@ -126,8 +136,20 @@ def train_loader(data: PictureData, steps: int, start: int) -> StepLoader:
     return loader
 
 
-def step_of(checkpoint: Path | None) -> int:
-    """Return how many steps a checkpoint has behind it; 0 for none."""
-    if checkpoint is None:
-        return 0
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])
+def _diverged(
+    module: ContrastiveModule, recipe: Recipe, folder: Path, trainer: L.Trainer
+) -> TrainingError:
+    """Keep the last good weights, and say what to do."""
+    kept = all(bool(p.isfinite().all()) for p in module.parameters())
+    if kept:
+        trainer.save_checkpoint(checkpoint_path(folder, LAST))
+    step, run = trainer.global_step, shlex.quote(str(folder))
+    lower = 0.1 * (recipe.optim.lr or 0)
+    precise = " --train.precision float32" if recipe.train.precision == "bfloat16" else ""
+    return TrainingError(
+        f"step {step}: loss or gradient was not finite {LIMIT} times in a row "
+        f"({module.guard.skipped} skipped in all); {checkpoint_path(folder, LAST)} holds "
+        + (f"the weights after step {step - LIMIT}" if kept else "the last validated state"),
+        f"begin anew, gentler: domainclip train --recipe {run} --out NEW --optim.lr {lower:g}"
+        f"{precise}; or go on past these steps: domainclip train --resume {run}",
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class ChunkedFeatures:
         sizes = [len(chunk) for chunk in self.chunks]
         with _statistics_kept(self.modules):
             for chunk, state, grad in zip(
-                self.chunks, self._states, grads.split(sizes), strict=True
+                self.chunks, self._states, torch.split(grads, sizes), strict=True
             ):
                 _set_generators(state)
                 with context():
@@ -71,7 +72,7 @@ def _is_batch_norm(module: nn.Module) -> bool:
 @contextmanager
 def _statistics_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Leave running statistics as they are: the first pass has counted each chunk already."""
-    norms = [p for m in modules for p in m.modules() if _is_batch_norm(p)]
+    norms: list[Any] = [p for m in modules for p in m.modules() if _is_batch_norm(p)]
     tracked = [norm.track_running_stats for norm in norms]
     for norm in norms:
         # In eval mode running statistics are what is normalised by, and stay as they are.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,16 +12,18 @@ import lightning as L
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from domainclip.data.batches import Batch
 from domainclip.model.clip import DomainClip
 from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
-from domainclip.texts import TextViews
+from domainclip.texts.views import TextViews
 
 from .gradcache import ChunkedFeatures, Context
+from .guard import StepGuard
 from .objective import HEADS, Objective, Said
+from .optimizer import build_optimizer
 from .processes import average_gradients, count_processes, gather, my_share, process_rank
 
 
@@ -85,6 +86,9 @@ class ContrastiveModule(L.LightningModule):
         """Step of the last validation."""
         self.drawn = Count()
         """Texts drawn in training, a text that several pictures share counted for each."""
+        self.guard = StepGuard()
+        self.features: Tensor | None = None
+        """Pooled features of all training pictures, shape (n, width), where none changes them."""
         self._tokens: dict[tuple[str, str], Tensor] = {}
         self._cut: set[tuple[str, str]] = set()
         self._chunked: list[ChunkedFeatures] = []
@@ -99,6 +103,7 @@ class ContrastiveModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch."""
         loss = self.loss(batch)
+        self.guard.loss = loss.detach()
         self.log("train_loss", loss.detach(), prog_bar=False, sync_dist=count_processes() > 1)
         return loss
 
@@ -136,23 +141,29 @@ class ContrastiveModule(L.LightningModule):
         seed = np.random.SeedSequence([self.recipe.seed, 2, batch.step, process_rank()])
         torch.manual_seed(int(seed.generate_state(1)[0]))
         said = self.say(batch)
-        micro = self.recipe.train.micro_batch
-        tokens = my_share(said.tokens)
-        if micro:
-            pictures = ChunkedFeatures(
-                self._pool, [self.model.clip.visual], batch.pixels.split(micro)
-            )
-            texts = ChunkedFeatures(
-                self.model.encode_text, [self.model.text_tower], tokens.split(micro)
-            )
-            self._chunked = [pictures, texts]
-            pooled, encoded = pictures.features, texts.features
+        tokens, micro = my_share(said.tokens), self.recipe.train.micro_batch
+        if self.features is not None:
+            mine = my_share(batch.indices).to(self.features.device)
+            pooled = self.features[mine].to(self.device)
+        elif micro:
+            pooled = self._in_chunks(self._pool, self.model.clip.visual, batch.pixels)
         else:
-            pooled, encoded = self._pool(batch.pixels), self.model.encode_text(tokens)
+            pooled = self._pool(batch.pixels)
+        if micro:
+            encoded = self._in_chunks(self.model.encode_text, self.model.text_tower, tokens)
+        else:
+            encoded = self.model.encode_text(tokens)
         loss: Tensor = self.objective(
             self.model, gather(pooled), gather(encoded)[: len(said.tokens)], said, batch
         )
         return loss
+
+    def _in_chunks(
+        self, encode: Callable[[Tensor], Tensor], tower: nn.Module, inputs: Tensor
+    ) -> Tensor:
+        chunks = torch.split(inputs, self.recipe.train.micro_batch)
+        self._chunked.append(ChunkedFeatures(encode, [tower], chunks))
+        return self._chunked[-1].features
 
     def _pool(self, pixels: Tensor) -> Tensor:
         return self.model.pool(self.normalise(pixels))
@@ -236,38 +247,9 @@ class ContrastiveModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by norm here: Lightning's own clipping refuses a fused optimizer under bfloat16."""
-        if self.recipe.optim.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optim.clip_norm)
+        self.guard.clip(self.model.parameters(), self.recipe.optim.clip_norm)
 
     def configure_optimizers(self) -> Any:
         """Return fused AdamW with warm-up and cosine decay over the run's steps."""
-        optim = self.recipe.optim
-        if optim.lr is None or optim.warmup is None:
-            raise ValueError("optim.lr and optim.warmup are resolved before training")
-        warmup = optim.warmup
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": optim.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=optim.lr, betas=(0.9, optim.beta2), fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: cosine(step, self.steps, warmup, optim.final_lr)
-        )
+        optimizer, schedule = build_optimizer(self.model, self.recipe.optim, self.steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-
-
-def cosine(step: int, steps: int, warmup: float, final: float) -> float:
-    """Return the share of the peak learning rate at a step.
-
-    Args:
-        step: Steps done so far.
-        steps: Steps of the run.
-        warmup: Share of the run that rises linearly.
-        final: Share of the peak at the end.
-    """
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    done = min(1.0, (step - rise) / max(1, steps - rise))
-    return final + (1 - final) * (1 + math.cos(math.pi * done)) / 2

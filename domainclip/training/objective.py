@@ -25,7 +25,7 @@ from domainclip.model.losses import (
     siglip_loss,
 )
 from domainclip.recipe.schema import Loss
-from domainclip.texts import Draw
+from domainclip.texts.views import Draw
 
 from .processes import count_processes, process_rank
 

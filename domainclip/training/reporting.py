@@ -16,8 +16,8 @@ from domainclip.domains.contract import Domain
 from domainclip.evaluation.report import write_report
 from domainclip.plot import Example, contact_sheet
 
-from .callbacks import read_history
 from .final import FinalTest, Tested
+from .metrics import read_history
 from .module import Count
 
 _SHEET = 24

@@ -27,17 +27,22 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.model.adapters import adapt
 from domainclip.model.clip import PREFIXES, DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
-from domainclip.texts import NAME_VIEWS, TextViews
+from domainclip.texts.labels import NAME_VIEWS
+from domainclip.texts.views import TextViews
 
+from .checkpoints import LAST, checkpoint_path
 from .environment import describe_environment
+from .features import compute_features, fixed_features
 from .final import test_model
-from .fit import LAST, checkpoint_path, fit, train_loader
+from .fit import fit, train_loader
+from .guard import say_skipped
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -128,6 +133,7 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
+    adapt(model, recipe.model)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
@@ -138,14 +144,23 @@ def _run(
     precision = pick_precision(recipe.train.precision, device, module, train_loader(data, 1, 0))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
+    features = None
+    if fixed_features(recipe):
+        say("the image tower is locked and nothing is augmented: features are computed once")
+        features = module.features = compute_features(
+            module, data.loader("train"), device=device, precision=precision, progress=progress
+        )
+        data.blind = True
     if recipe.train.steps is None:
         recipe = _with_steps(recipe, module, data, device, precision)
         module = _module(recipe, model, data, prompts)
+        module.features = features
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
+    environment["data_parts"] = dict(data.parts)
     found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
     if checkpoint is not None:
-        _check_same_data(folder, data.fingerprint)
+        _check_same_data(folder, data)
     else:  # a run that goes on keeps what it was begun with
         _write_start(folder, recipe, {**origins, **found}, environment)
     say(
@@ -157,7 +172,7 @@ def _run(
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
     length = model.context_length
-    remarks = say_cut(module.drawn, tested.said, length)
+    remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
     _save(folder, module, data, recipe, domain, pretrained)
@@ -169,6 +184,7 @@ def _run(
             "train_seconds": round(fitted.seconds, 1),
             "total_seconds": round(time.perf_counter() - began, 1),
             "steps": fitted.steps,
+            "skipped_steps": module.guard.skipped,
             "stopped_early": fitted.stopped,
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
@@ -206,6 +222,8 @@ def _module(
         part_share=text.parts,
         template_share=text.templates,
         both=text.both,
+        draw=text.draw,
+        caption_draws=text.caption_draws,
     )
     classes = np.unique(data.splits["train"].nodes)
     said = [label_texts(data.tree, int(node), prompts) for node in classes]
@@ -306,13 +324,17 @@ def _writable(folder: Path) -> Path:
     return folder
 
 
-def _check_same_data(folder: Path, fingerprint: str) -> None:
-    begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["data_fingerprint"]
-    if begun != fingerprint:
-        raise DataError(
-            f"the data has changed since the run in {folder} began",
-            f"begin a new run under its recipe: domainclip train --recipe {folder}",
-        )
+def _check_same_data(folder: Path, data: PictureData) -> None:
+    begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    if begun["data_fingerprint"] == data.fingerprint:
+        return
+    before, now = begun.get("data_parts", {}), data.parts
+    changed = sorted(part for part in {*before, *now} if before.get(part) != now.get(part))
+    which = f" ({', '.join(changed)})" if before and changed else ""
+    raise DataError(
+        f"the data has changed since the run in {folder} began{which}",
+        f"begin a new run under its recipe: domainclip train --recipe {folder}",
+    )
 
 
 def _prompts(domain: Domain, name: str) -> PromptSet:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from domainclip.data.batches import StepSampler
 from domainclip.data.datamodule import open_data
+from domainclip.data.sampling import StepSampler
 from domainclip.recipe.schema import Recipe
 
 

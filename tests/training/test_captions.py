@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 from domainclip.captioning.store import CaptionStore
-from domainclip.data.batches import StepSampler
 from domainclip.data.datamodule import open_data
+from domainclip.data.sampling import StepSampler
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError
 from domainclip.model.folder import read_card
 from domainclip.recipe.load import load_recipe
-from domainclip.training import fit as fitting
 from domainclip.training.run import read_metrics, resume, train
+from domainclip.training.stop import StopOnSignal
 
 LONG = "long pointed wings with narrow stripes, two tails"
 
@@ -80,14 +80,15 @@ def test_the_generation_is_written_down_everywhere(run, captions):
 
 
 def test_a_stopped_run_counts_on_and_refuses_other_captions(run, captions, tmp_path, monkeypatch):
-    def stop_early(self, trainer, module, outputs, batch, index):
+    ask = StopOnSignal.on_train_batch_end
+
+    def stop_early(self, trainer, *rest):
         if trainer.global_step == 3 and not self.stopped:
             self._stop(2, None)
-        if self.stopped:
-            trainer.should_stop = True
+        ask(self, trainer, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(fitting.StopOnSignal, "on_train_batch_end", stop_early)
+        patched.setattr(StopOnSignal, "on_train_batch_end", stop_early)
         options = {"text__captions": 1, "text__originals": 0}
         stopped = train(recipe(tmp_path / "run", captions, **options), progress=False)
     assert read_metrics(stopped.folder)["texts"]["drawn"]["texts"] == 48

@@ -12,7 +12,7 @@ from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import LabelTree
 from domainclip.model.clip import DomainClip, Preprocess
 from domainclip.recipe.schema import Recipe
-from domainclip.texts import TextViews
+from domainclip.texts.views import TextViews
 from domainclip.training.gradcache import has_batch_statistics
 from domainclip.training.module import ContrastiveModule
 

@@ -13,8 +13,9 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError
 from domainclip.model.folder import load_model, read_card, read_labels
 from domainclip.recipe.schema import Recipe
-from domainclip.training import fit as fitting
+from domainclip.training.checkpoints import LAST, checkpoint_path, step_of
 from domainclip.training.run import read_metrics, resume, train
+from domainclip.training.stop import StopOnSignal
 
 
 def recipe(out: Path, **changes) -> Recipe:
@@ -38,8 +39,8 @@ def whole(tmp_path_factory):
     return train(recipe(tmp_path_factory.mktemp("whole") / "run"), progress=False)
 
 
-def weights(folder: Path, name: str = fitting.LAST) -> dict[str, torch.Tensor]:
-    path = fitting.checkpoint_path(folder, name)
+def weights(folder: Path, name: str = LAST) -> dict[str, torch.Tensor]:
+    path = checkpoint_path(folder, name)
     return torch.load(path, map_location="cpu", weights_only=False)["state_dict"]
 
 
@@ -68,17 +69,18 @@ def test_recipe_of_a_run_is_resolved_and_repeats_it_bit_by_bit(whole, tmp_path):
 
 @pytest.mark.parametrize("at", [3, 5])  # between validations, and within the last interval
 def test_a_stopped_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch, at):
-    def stop_early(self, trainer, module, outputs, batch, index):
+    ask = StopOnSignal.on_train_batch_end
+
+    def stop_early(self, trainer, *rest):
         if trainer.global_step == at and not self.stopped:
             self._stop(2, None)
-        if self.stopped:
-            trainer.should_stop = True
+        ask(self, trainer, *rest)
 
     with monkeypatch.context() as patched:
-        patched.setattr(fitting.StopOnSignal, "on_train_batch_end", stop_early)
+        patched.setattr(StopOnSignal, "on_train_batch_end", stop_early)
         stopped = train(recipe(tmp_path / "run"), progress=False)
     assert stopped.stopped and "--resume" in stopped.next[0]
-    assert fitting.step_of(fitting.checkpoint_path(stopped.folder, fitting.LAST)) == at
+    assert step_of(checkpoint_path(stopped.folder, LAST)) == at
     assert read_metrics(stopped.folder)["steps"] == at
     with (stopped.folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 99, "tra')  # a kill in the middle of a line

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainclip.training.module import cosine
+from domainclip.training.optimizer import cosine
 
 
 @given(st.integers(1, 5000), st.floats(0, 0.99), st.floats(0, 1))

@@ -1,16 +1,13 @@
-"""What happens beside training: the line of metrics, the progress bar, the end by Ctrl-C."""
+"""The figures of a run as it goes: `metrics.jsonl`."""
 
 from __future__ import annotations
 
 import json
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from tqdm import tqdm
 
 from .module import ContrastiveModule
 
@@ -79,83 +76,3 @@ class MetricsLog(L.Callback):
         with self.path.open("a", encoding="utf-8") as file:
             clean = {k: None if v != v else v for k, v in values.items()}
             file.write(json.dumps(clean) + "\n")
-
-
-class ProgressBar(L.Callback):
-    """One bar over the whole run, on standard error: rate, time left, loss, best validation."""
-
-    def __init__(self, steps: int, batch_size: int) -> None:
-        self.steps, self.batch_size = steps, batch_size
-        self.bar: tqdm[Any] | None = None
-        self._best = 0.0
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Draw the bar, at the step that a resumed run goes on from."""
-        self.bar = tqdm(
-            total=self.steps * self.batch_size,
-            initial=trainer.global_step * self.batch_size,
-            desc="training",
-            unit=" pictures",
-            unit_scale=True,
-            file=sys.stderr,
-            mininterval=0.5,
-            dynamic_ncols=True,
-        )
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Move the bar."""
-        if self.bar is not None:
-            self.bar.update(self.batch_size)
-            if trainer.global_step % 10 == 0:
-                loss = float(trainer.callback_metrics.get("train_loss", 0.0))
-                self.bar.set_postfix_str(f"loss {loss:.3f}, val top-1 {self._best:.3f}", False)
-
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Keep the best validation for the bar."""
-        self._best = max(self._best, float(trainer.callback_metrics.get("val_top1", 0.0)))
-
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Close the bar."""
-        if self.bar is not None:
-            self.bar.close()
-
-    def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
-        """Close the bar."""
-        self.on_train_end(trainer, module)
-
-
-class StopOnSignal(L.Callback):
-    """Ends training after the step in hand when Ctrl-C or SIGTERM comes; twice ends at once."""
-
-    def __init__(self) -> None:
-        self.stopped = False
-        self._before: dict[int, Any] = {}
-
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        """Take the signals, where this is the main thread."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._before[number] = signal.signal(number, self._stop)
-            except ValueError:
-                return
-
-    def _stop(self, number: int, frame: Any) -> None:
-        if self.stopped:
-            raise KeyboardInterrupt
-        self.stopped = True
-        print("\nstopping after this step; once more stops at once", file=sys.stderr)
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int
-    ) -> None:
-        """Ask the trainer to stop."""
-        if self.stopped:
-            trainer.should_stop = True
-
-    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}

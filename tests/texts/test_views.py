@@ -6,7 +6,9 @@ import pytest
 from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.registry import get_domain
-from domainclip.texts import NAME_VIEWS, TextViews, caption_parts, say_label
+from domainclip.texts.labels import NAME_VIEWS, say_label
+from domainclip.texts.parts import caption_parts
+from domainclip.texts.views import TextViews
 
 RANKS = ("order", "genus", "species")
 

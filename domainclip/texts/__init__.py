@@ -1,0 +1,1 @@
+"""Labels and captions in, the texts that training draws for its pictures out."""

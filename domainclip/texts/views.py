@@ -1,0 +1,216 @@
+"""The text views of a picture: a name or captions drawn for it at each step of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domainclip.domains.contract import PromptSet
+from domainclip.domains.labels import LabelTree
+
+from .labels import NAME_VIEWS, say_label
+from .parts import caption_parts
+
+_NONE = np.empty((0, 2), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The texts of one batch: each different text once, and which pictures it was drawn for.
+
+    There are as many draws m as pictures, or more where pictures are said in several ways. A text
+    that is a name of one picture and a caption of another stands twice: each has its own head.
+    """
+
+    texts: tuple[str, ...]
+    rows: NDArray[np.int64]
+    """Shape (m,): for each draw the index of its text."""
+    is_caption: NDArray[np.bool_]
+    """Shape (m,): whether the text is a caption rather than a name."""
+    pictures: NDArray[np.int64]
+    """Shape (m,): the row in the batch of the picture that it was drawn for."""
+    text_is_caption: NDArray[np.bool_]
+    """Shape (len(texts),): whether each text is a caption; negatives are."""
+    wrong: NDArray[np.int64] = field(default_factory=_NONE.copy)
+    """Shape (k, 2): of each negative the index of its text, and the draw that it is wrong for."""
+
+
+class TextViews:
+    """Draws texts for each picture of a batch.
+
+    Args:
+        tree: The label tree that the node ids refer to.
+        prompts: The templates that names are put into.
+        weights: Weight of each name view, keys of `NAME_VIEWS`.
+        captions: The data's own captions of every training picture, by its index; empty tuples are
+            allowed.
+        stored: The same for each further source of captions, such as a caption store.
+        replay: The captions of every replayed picture, none empty. In a batch its node is negative
+            and its index follows on those of `captions`. It is said by a caption that counts as a
+            name, since a general model's own space is that of the names.
+        caption_share: Probability that a picture with captions is said by one of them.
+        original_share: Probability that this is one of its own, where it has stored ones too; all
+            sources of stored captions are equally likely.
+        both: Say every picture by a name, and those with a caption by one beside it, rather than by
+            one of the two.
+        part_share: Probability that of a caption one part is taken, see `caption_parts`.
+        template_share: Probability that a name is put into a template.
+        draw: `sample` decides for each picture whether a caption is said, and which name view;
+            `batch` once for all, and a label that lacks the view takes one of its own. BioCLIP
+            (arXiv:2311.18803) draws by sample, BioCAP (arXiv:2510.20095) by batch.
+        caption_draws: Different captions or parts that a picture is said by at once, as in DreamLIP
+            (arXiv:2403.17007); fewer where it has fewer.
+    """
+
+    def __init__(
+        self,
+        tree: LabelTree,
+        prompts: PromptSet,
+        weights: Mapping[str, float],
+        captions: Sequence[Sequence[str]] = (),
+        *,
+        stored: Sequence[Sequence[Sequence[str]]] = (),
+        replay: Sequence[Sequence[str]] = (),
+        caption_share: float = 0.5,
+        original_share: float = 0.5,
+        both: bool = False,
+        part_share: float = 0.0,
+        template_share: float = 0.5,
+        draw: Literal["sample", "batch"] = "sample",
+        caption_draws: int = 1,
+    ) -> None:
+        self.tree = tree
+        self.prompts = prompts
+        self.weights = {view: float(weights.get(view, 0.0)) for view in NAME_VIEWS}
+        self.captions = captions
+        self.stored = stored
+        self.replay = replay
+        self.caption_share = caption_share
+        self.original_share = original_share
+        self.both = both
+        self.part_share = part_share
+        self.template_share = template_share
+        self.by_batch = draw == "batch"
+        self.caption_draws = caption_draws
+        self._parts: dict[str, tuple[str, ...]] = {}
+        self._said: dict[int, tuple[dict[str, str], NDArray[np.float64]]] = {}
+
+    def draw(
+        self, nodes: NDArray[np.int64], indices: NDArray[np.int64], seed: Sequence[int]
+    ) -> Draw:
+        """Draw a text for each picture, or a name and captions; equal seeds give equal texts.
+
+        Args:
+            nodes: Label node of each picture, shape (n,); negative for a replayed one.
+            indices: Index of each picture in the training set, shape (n,).
+            seed: What the draw depends on, such as (run seed, step).
+        """
+        rng = np.random.default_rng(list(seed))
+        wants_caption = rng.random(len(nodes)) < self.caption_share
+        which = rng.random((len(nodes), 3))
+        source = rng.random((len(nodes), 3))
+        view = ""
+        if self.by_batch:
+            wants_caption[:] = wants_caption[:1]
+            view = self._view(rng.random())
+        seen: dict[tuple[str, bool], int] = {}
+        drawn: list[tuple[int, bool, int]] = []
+        for i, (node, index) in enumerate(zip(nodes.tolist(), indices.tolist(), strict=True)):
+            if node < 0:
+                captions = self.replay[index - len(self.captions)]
+                said = [(captions[int(which[i, 0] * len(captions))], False)]
+            else:
+                told = self._captions_of(index, source[i]) if wants_caption[i] else ()
+                said = [(text, True) for text in self._tell(index, told, which[i], source[i], rng)]
+                if self.both or not said:
+                    said.append((self._say(node, view, which[i]), False))
+            drawn += [(seen.setdefault(text, len(seen)), text[1], i) for text in said]
+        rows, is_caption, pictures = np.array(drawn, dtype=np.int64).reshape(-1, 3).T
+        return Draw(
+            tuple(text for text, _ in seen),
+            rows,
+            is_caption.astype(bool),
+            pictures,
+            np.array([caption for _, caption in seen], dtype=bool),
+        )
+
+    def _sources(self, index: int) -> tuple[Sequence[str], list[Sequence[str]]]:
+        """Return a picture's own captions, and those of every other source that has some."""
+        own = self.captions[index] if self.captions else ()
+        return own, [captions[index] for captions in self.stored if captions[index]]
+
+    def _captions_of(self, index: int, source: NDArray[np.float64]) -> Sequence[str]:
+        """Return the captions of one picture from one source; empty where it has none at all."""
+        own, stored = self._sources(index)
+        if not stored or (own and source[0] < self.original_share):
+            return own
+        return stored[int(source[1] * len(stored))]
+
+    def _tell(
+        self,
+        index: int,
+        captions: Sequence[str],
+        which: NDArray[np.float64],
+        source: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> list[str]:
+        """Draw from the captions of one source, then different ones from all of the picture's."""
+        if not captions:
+            return []
+        text = captions[int(which[0] * len(captions))]
+        if source[2] < self.part_share:
+            parts = self._parts_of(text)
+            text = parts[int(which[1] * len(parts))]
+        if self.caption_draws == 1:
+            return [text]
+        chances = {other: p for other, p in self._chances(index).items() if p and other != text}
+        # the first to come in a race are a draw without replacement (Efraimidis, Spirakis 2006)
+        times = rng.exponential(size=len(chances)) / np.array([*chances.values()])
+        others = [*chances]
+        return [text, *(others[j] for j in np.argsort(times)[: self.caption_draws - 1])]
+
+    def _chances(self, index: int) -> dict[str, float]:
+        """Return all captions and parts of a picture, each with its probability in one draw."""
+        own, stored = self._sources(index)
+        share = 0.0 if not own else self.original_share if stored else 1.0
+        sources = [(share, own), *(((1 - share) / len(stored), captions) for captions in stored)]
+        chances: dict[str, float] = {}
+        for share, captions in sources:
+            for caption in captions:
+                p = share / len(captions)
+                chances[caption] = chances.get(caption, 0.0) + p * (1 - self.part_share)
+                parts = self._parts_of(caption) if self.part_share else ()
+                for part in parts:
+                    chances[part] = chances.get(part, 0.0) + p * self.part_share / len(parts)
+        return chances
+
+    def _parts_of(self, caption: str) -> tuple[str, ...]:
+        if caption not in self._parts:
+            self._parts[caption] = caption_parts(caption)
+        return self._parts[caption]
+
+    def _view(self, chance: float) -> str:
+        """Return the name view of a whole batch; "" where none has any weight."""
+        cumulated = np.cumsum([*self.weights.values()])
+        at = int(np.searchsorted(cumulated, chance * cumulated[-1], side="right"))
+        return NAME_VIEWS[at] if cumulated[-1] else ""
+
+    def _say(self, node: int, view: str, which: NDArray[np.float64]) -> str:
+        """Say a label by a view, or by one of its own where the label lacks it."""
+        if node not in self._said:
+            views = say_label(self.tree, node)
+            weights = np.array([self.weights[v] for v in views])
+            if not weights.sum():
+                weights = np.ones(len(views))
+            self._said[node] = views, np.cumsum(weights) / weights.sum()
+        views, cumulated = self._said[node]
+        drawn = [*views.values()][int(np.searchsorted(cumulated, which[0], side="right"))]
+        text = self.prompts.clean(views.get(view, drawn))
+        if which[1] < self.template_share:
+            templates = self.prompts.templates
+            return templates[int(which[2] * len(templates))].replace("{}", text)
+        return text

@@ -1,0 +1,121 @@
+"""A locked image tower: its features are computed once, and nothing else changes."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from domainclip.data.datamodule import open_data
+from domainclip.domains.registry import get_domain
+from domainclip.errors import UsageError
+from domainclip.model.adapters import adapt
+from domainclip.model.folder import create_model
+from domainclip.recipe.schema import Recipe
+from domainclip.training.checkpoints import LAST, checkpoint_path
+from domainclip.training.features import compute_features, fixed_features
+from domainclip.training.fit import train_loader
+from domainclip.training.resolve import resolve
+from domainclip.training.run import _module, train
+
+
+def recipe(**changes) -> Recipe:
+    values = {
+        "domain": "biology",
+        "device": "cpu",
+        "data": {"limit": 40, "batch_size": 16, "workers": 0},
+        "model": {"image_size": 32, "lock": "image"},
+        "train": {"steps": 4, "validations": 2, "precision": "float32", "augment": False},
+        "evaluate": {"bootstrap": 0},
+    }
+    for section, inner in changes.items():
+        values[section] = {**values.get(section, {}), **inner} if isinstance(inner, dict) else inner
+    return Recipe.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def opened():
+    asked = recipe()
+    domain = get_domain("biology")
+    torch.manual_seed(0)
+    model, _ = create_model("small", image_size=32)
+    adapt(model, asked.model)
+    data = open_data(asked, domain, model.preprocess.size)
+    asked = resolve(asked, False, "cpu", "float32", len(data.splits["train"]))
+    return _module(asked, model, data, domain.prompts["default"]), data
+
+
+def gradients(module, batch):
+    module.zero_grad()
+    loss = module.loss(batch)
+    loss.backward()
+    return loss.detach(), {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_features_computed_once_give_the_same_loss_and_gradients(opened, precision):
+    module, data = opened
+    batch = next(iter(train_loader(data, 1, 0)))
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        module.features = None
+        loss, plain = gradients(module, batch)
+        module.features = compute_features(
+            module, data.loader("train"), device="cpu", precision=precision, progress=False
+        )
+        assert module.features.shape == (40, 512) and module.features.dtype == torch.float32
+        data.blind = True
+        blind = next(iter(train_loader(data, 1, 0)))
+        data.blind = False
+        assert blind.pixels.numel() == 0 and torch.equal(blind.indices, batch.indices)
+        again, cached = gradients(module, blind)
+    rough = {"atol": 1e-6, "rtol": 1e-5} if precision == "float32" else {"atol": 2e-3, "rtol": 2e-2}
+    torch.testing.assert_close(again, loss, **rough)
+    assert plain.keys() == cached.keys() and not any("visual" in name for name in plain)
+    for name in plain:
+        torch.testing.assert_close(cached[name], plain[name], **rough)
+
+
+def test_the_picture_half_of_a_step_costs_nothing_then(opened):
+    module, data = opened
+    module.features = compute_features(
+        module, data.loader("train"), device="cpu", precision="float32", progress=False
+    )
+    batch = next(iter(train_loader(data, 1, 0)))
+
+    def seconds(run) -> float:
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    encoded = seconds(lambda: module.model.pool(module.normalise(batch.pixels)))
+    looked_up = seconds(lambda: module.features[batch.indices])
+    assert looked_up < encoded / 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "fixed"),
+    [({}, True), ({"train": {"augment": True}}, False), ({"model": {"lock": "text"}}, False)],
+)
+def test_features_are_fixed_only_under_a_locked_tower_and_equal_pictures(changes, fixed):
+    assert fixed_features(recipe(**changes)) is fixed
+
+
+def test_a_run_leaves_the_locked_tower_as_it_began_and_says_so(tmp_path: Path, capsys):
+    done = train(recipe(out=str(tmp_path / "run")))
+    assert "features are computed once" in capsys.readouterr().err
+    state = torch.load(checkpoint_path(done.folder, LAST), weights_only=False)["state_dict"]
+    assert not any("features" in key for key in state)
+    torch.manual_seed(0)
+    begun = create_model("small", image_size=32)[0].state_dict()
+    equal = {k: torch.equal(v, state[f"model.{k}"]) for k, v in begun.items()}
+    assert all(equal[k] for k in equal if "visual" in k)
+    assert not equal["heads.names.weight"] and not equal["clip.text.ln_final.weight"]
+
+
+def test_patches_of_a_locked_tower_are_not_left_out():
+    model, _ = create_model("small")
+    with pytest.raises(UsageError, match="image tower is locked"):
+        adapt(model, recipe(model={"patch_dropout": 0.5}).model)
