@@ -36,6 +36,7 @@ from domainclip.model.folder import built_in_configs, create_model, save_model, 
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
+from domainclip.texts.demands import check_texts
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
 
@@ -146,6 +147,7 @@ def _run(
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
+    check_texts(recipe, data.captions["train"], *data.stored.get("train", ()))
     recipe = _pin_captions(recipe, data)
     model.to(memory_format=torch.channels_last)
     module = _module(recipe, model, data, prompts)
