@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from .articles import with_article
+from domainclip.knowledge.articles import with_article
+from domainclip.knowledge.counting import LINKS
 
 Frame: TypeAlias = Literal["with", "showing", "has", "list"]
 FRAMES: tuple[Frame, ...] = ("with", "showing", "has", "list")
 
-_LINK_WORDS = """
-of in on at with without along across against between to from by inside over under near each
-"""
-LINKS = frozenset(_LINK_WORDS.split())
 _NO_ADJECTIVES = LINKS | {"no", "and", "or", "all", "one", "two", "several", "few", "many", "both"}
 _VERB = re.compile(
     r"\b(?:is|are|was|were|be|can|may|has|have|had|shows?|bears?|appears?|looks?|resembles?"

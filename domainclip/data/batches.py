@@ -38,6 +38,8 @@ class PictureSet:
     captions: list[tuple[str, ...]] = field(repr=False)
     groups: tuple[str, ...] = field(repr=False)
     """Patient, slide, specimen; "" where none is known."""
+    weights: NDArray[np.float32] | None = field(default=None, repr=False)
+    """Shape (n,): weight of each picture with its text; 1 on average over the training split."""
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -117,13 +119,12 @@ class TrainBatches:
     """Augmented batches of a picture set, one step at a time.
 
     Args:
-        pictures: The training split.
+        pictures: What steps draw from.
         augment: Gives pictures of the training size; None cuts their centre out.
         size: Side of a training picture in pixels; 0 where nobody looks at the pictures.
         seed: With the step and the rank, seeds the augmentation of a batch.
         rank: Number of this process among those that share a batch.
         world: How many these are; they divide the batch.
-        replay: Replayed pictures, whose indices begin where those of `pictures` end.
     """
 
     def __init__(
@@ -135,24 +136,21 @@ class TrainBatches:
         *,
         rank: int = 0,
         world: int = 1,
-        replay: PictureSet | None = None,
     ) -> None:
         self.pictures, self.augment, self.size, self.seed = pictures, augment, size, seed
-        self.rank, self.world, self.replay = rank, world, replay
-        sets = [pictures] if replay is None else [pictures, replay]
-        self.nodes = np.concatenate([one.nodes for one in sets])
+        self.rank, self.world = rank, world
 
     def __len__(self) -> int:
-        """Return the number of pictures, replayed ones included."""
-        return len(self.nodes)
+        """Return the number of pictures."""
+        return len(self.pictures)
 
     def __getitems__(self, request: tuple[int, NDArray[np.int64]]) -> Batch:
         """Return the batch of one (step, indices)."""
         step, indices = request
-        each = len(indices) // self.world
+        nodes, each = self.pictures.nodes[indices], len(indices) // self.world
         if not self.size:
-            return _batch(np.empty((each, 0, 0, 3), np.uint8), self.nodes[indices], indices, step)
-        whole = self._read(indices[self.rank * each : (self.rank + 1) * each])
+            return _batch(np.empty((each, 0, 0, 3), np.uint8), nodes, indices, step)
+        whole = self.pictures.read(indices[self.rank * each : (self.rank + 1) * each])
         if self.augment is None:
             pixels = cut_centre(whole, self.size)
         else:
@@ -160,17 +158,7 @@ class TrainBatches:
             self._seed(step)
             for i, picture in enumerate(whole):
                 pixels[i] = self.augment(image=picture)["image"]
-        return _batch(pixels, self.nodes[indices], indices, step)
-
-    def _read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        again = indices >= len(self.pictures)
-        if self.replay is None or not again.any():
-            return self.pictures.read(indices)
-        side = self.pictures.pictures.side
-        pixels = np.empty((len(indices), side, side, 3), np.uint8)
-        pixels[~again] = self.pictures.read(indices[~again])
-        pixels[again] = self.replay.read(indices[again] - len(self.pictures))
-        return pixels
+        return _batch(pixels, nodes, indices, step)
 
     def _seed(self, step: int) -> None:
         """Seed the augmentation, once a batch: the order within a batch is fixed."""

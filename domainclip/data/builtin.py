@@ -16,11 +16,14 @@ from domainclip.domains.contract import BuiltinData, Domain, LabelKey, Sample, T
 from domainclip.errors import DataError, UsageError, suggest
 
 from .packed import Packed, fill, fingerprint
+from .shift import SHIFT, shift_picture
 
 SPLITS = ("train", "val", "test", "test_unseen")
 
 
-def sample_builtin(domain: Domain, split: str, index: int, *, size: int, seed: int) -> Sample:
+def sample_builtin(
+    domain: Domain, split: str, index: int, *, size: int, seed: int, shifted: bool = False
+) -> Sample:
     """Draw one picture of a domain's built-in data; it depends on the arguments alone.
 
     Args:
@@ -29,9 +32,10 @@ def sample_builtin(domain: Domain, split: str, index: int, *, size: int, seed: i
         index: Number of the picture in its split, from 0.
         size: Side in pixels; 0 for everything but the picture, which then stays empty.
         seed: Seed of the whole set.
+        shifted: Show the same under other light, haze, noise and pose.
     """
     sheets = split_sheets(domain.builtin, split)
-    return _sample(domain.builtin, sheets, split, index, size, seed)
+    return _sample(domain.builtin, sheets, split, index, size, seed, shifted)
 
 
 def split_sheets(builtin: BuiltinData, split: str) -> tuple[TraitSheet, ...]:
@@ -95,6 +99,7 @@ def load_builtin(
     size: int,
     seed: int,
     count: int | None = None,
+    shifted: bool = False,
     quiet: bool = False,
 ) -> Drawn:
     """Draw one split in parallel, or open it where it was drawn before.
@@ -105,6 +110,7 @@ def load_builtin(
         size: Side of a picture in pixels.
         seed: Seed of the whole set.
         count: Number of pictures; None for the domain's own.
+        shifted: Show the same under other light, haze, noise and pose.
         quiet: Show no progress bar.
 
     Raises:
@@ -114,8 +120,9 @@ def load_builtin(
     builtin = domain.builtin
     sheets = split_sheets(builtin, split)
     n = builtin.sizes[split] if count is None else count
-    name = fingerprint("builtin", domain.name, split, size, seed, n, plug_digest(builtin))
-    job = _Draw(builtin, sheets, split, size, seed)
+    made = (domain.name, split, size, seed, n, plug_digest(builtin))
+    name = fingerprint("builtin", *made, *[SHIFT] * shifted)
+    job = _Draw(builtin, sheets, split, size, seed, shifted)
     title = f"drawing {split.replace('_', ' ')}"
     return Drawn(split, fill(name, job, n, size, title=title, quiet=quiet))
 
@@ -146,9 +153,12 @@ class _Draw:
     split: str
     size: int
     seed: int
+    shifted: bool
 
     def __call__(self, index: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        sample = _sample(self.builtin, self.sheets, self.split, index, self.size, self.seed)
+        sample = _sample(
+            self.builtin, self.sheets, self.split, index, self.size, self.seed, self.shifted
+        )
         note = {
             "label": sample.label,
             "captions": sample.captions,
@@ -164,15 +174,19 @@ def _sample(
     index: int,
     size: int,
     seed: int,
+    shifted: bool,
 ) -> Sample:
     sheet = sheets[index % len(sheets)]
     rng = np.random.default_rng([seed, SPLITS.index(split), index])
     # streams of their own, so that what is said of a picture does not depend on its size
     drawing, saying = rng.spawn(2)
     traits: Mapping[str, str] = {**sheet.traits, **builtin.individual(sheet, rng)}
+    image = builtin.draw(traits, drawing, size) if size else b""
+    if shifted and not isinstance(image, bytes):
+        image = shift_picture(np.asarray(image), rng.spawn(1)[0])
     return Sample(
         id=_id(split, index),
-        image=builtin.draw(traits, drawing, size) if size else b"",
+        image=image,
         label=sheet.label,
         split=split,
         captions=builtin.captions(traits, saying),

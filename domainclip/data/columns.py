@@ -15,6 +15,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "split": ("split", "subset", "partition"),
     "group": ("group", "group_id", "subject", "subject_id", "slide", "slide_id", "source_image"),
     "licence": ("license", "licence", "rights"),
+    "weight": ("weight", "sample_weight", "pair_weight"),
     "captions": ("captions", "sentences", "texts"),
     "caption": ("caption", "text", "description", "txt"),
     "common": ("common", "common_name", "vernacular_name", "class_text", "label_text"),

@@ -11,14 +11,16 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from domainclip.domains.contract import Domain
+from domainclip.errors import UsageError
 from domainclip.recipe.schema import Recipe
 
 from .batches import Augment, Batch, StepLoader, TrainBatches, whole_loader
 from .joining import join_captions
-from .opening import Opened, open_builtin, open_own
+from .opening import Opened, open_builtin, open_own, packed_side
 from .packed import Packed
 from .parallel import cpu_count
-from .sampling import StepSampler, even_out, find_parents, group_for_balance
+from .replay import append_replay, open_replay
+from .sampling import StepSampler, even_out, find_parents, group_for_balance, say_sisters
 
 
 class PictureData(L.LightningDataModule):
@@ -59,17 +61,28 @@ class PictureData(L.LightningDataModule):
         self.ids = {name: split.ids for name, split in self.splits.items()}
         self.size, self.seed, self.augment = size, recipe.seed, augment
         self.batch_size, self.eval_batch_size = recipe.data.batch_size, recipe.evaluate.batch_size
-        packed = all(isinstance(split.pictures, Packed) for split in self.splits.values())
+        self.replay, self.replayed = opened.replay, recipe.data.replayed
+        train = self.splits["train"]
+        self.drawn = train if self.replay is None else append_replay(train, self.replay)
+        """What steps draw from: the training pictures, and the replayed ones after them."""
+        sets = [*self.splits.values(), *([self.replay] if self.replay else [])]
+        packed = all(isinstance(one.pictures, Packed) for one in sets)
         workers = recipe.data.workers
         if workers is None:  # a packed picture costs less than a process
             workers = 0 if packed else cpu_count()
         self.workers = workers
-        nodes = self.splits["train"].nodes
         self.often = None
         if recipe.data.balance:
-            groups = group_for_balance(self.tree, nodes, recipe.data.balance)
+            groups = group_for_balance(self.tree, train.nodes, recipe.data.balance)
             self.often = even_out(groups, recipe.data.balance_at)
-        self.sisters = recipe.data.sisters
+            least, most = self.often.min(), self.often.max()
+            said = f"data.balance: a picture comes {least:.2g} to {most:.2g} times in an epoch"
+            self.messages = [*self.messages, said]
+        own = self.batch_size - self.replayed
+        self.sisters, self.labels = recipe.data.sisters, None
+        if self.sisters:
+            self.labels = np.stack([train.nodes, find_parents(self.tree, train.nodes)], axis=1)
+            self.messages = [*self.messages, say_sisters(self.labels, self.sisters, own)]
         self.steps, self.rank, self.world = self.steps_per_epoch, 0, 1
         self.blind = False
         """True where training pictures are not needed, only which ones they are."""
@@ -83,36 +96,38 @@ class PictureData(L.LightningDataModule):
     @property
     def steps_per_epoch(self) -> int:
         """Steps that show every training picture once, rounded up."""
-        return -(-len(self.splits["train"]) // self.batch_size)
+        return -(-len(self.splits["train"]) // (self.batch_size - self.replayed))
 
     def train_dataloader(self) -> StepLoader:
         """Return the batches of steps 0 to `steps`; Lightning takes it up again by itself."""
         train = self.splits["train"]
         batches = TrainBatches(
-            train,
+            self.drawn,
             self.augment(self.size) if self.augment else None,
             0 if self.blind else self.size,
             self.seed,
             rank=self.rank,
             world=self.world,
         )
-        labels = None
-        if self.sisters:
-            labels = np.stack([train.nodes, find_parents(self.tree, train.nodes)], axis=1)
+        again = None
+        if self.replay is not None and self.replayed:
+            seed = int(np.random.SeedSequence([self.seed, 4]).generate_state(1)[0])
+            again = StepSampler(len(self.replay), self.replayed, seed, self.steps)
         sampler = StepSampler(
             len(train),
-            self.batch_size,
+            self.batch_size - self.replayed,
             self.seed,
             self.steps,
             often=self.often,
-            labels=labels,
+            labels=self.labels,
             sisters=self.sisters,
+            replay=again,
         )
         return StepLoader(batches, sampler, self.workers)
 
     def loader(self, split: str) -> DataLoader[Batch]:
-        """Return the pictures of a split as they are, in order."""
-        pictures = self.splits[split]
+        """Return the pictures of a split, or `drawn`, as they are and in order."""
+        pictures = self.drawn if split == "drawn" else self.splits[split]
         packed = isinstance(pictures.pictures, Packed)  # then a batch costs less than a process
         workers = 0 if packed else self.workers
         return whole_loader(pictures, self.size, self.eval_batch_size, workers)
@@ -138,14 +153,44 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
         DataError: If the data cannot be used as it is.
         UsageError: If the recipe asks for what the data does not have.
     """
+    _check(recipe)
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # before a domain imports it
     if recipe.data.source == "builtin":
         opened = open_builtin(recipe, domain, size)
     else:
         opened = open_own(recipe, domain, size)
+    if recipe.data.replay:
+        opened = _add_replay(opened, recipe, domain, packed_side(recipe, size))
     if recipe.data.captions:
         opened = _join(opened, recipe)
     return PictureData(opened, recipe, size, domain.augment if recipe.train.augment else None)
+
+
+def _add_replay(opened: Opened, recipe: Recipe, domain: Domain, side: int) -> Opened:
+    replay = open_replay(recipe, domain, side)
+    return replace(
+        opened,
+        replay=replay.pictures,
+        parts={**opened.parts, "replay": replay.digest},
+        messages=[*opened.messages, *replay.messages],
+        licences=tuple(sorted({*opened.licences, *replay.licences})),
+    )
+
+
+def _check(recipe: Recipe) -> None:
+    """Refuse what does not go together, before anything is opened."""
+    data = recipe.data
+    if data.builtin != "standard" and data.source != "builtin":
+        raise UsageError(
+            f"data.builtin: {data.builtin} is for built-in pictures, not for {data.source}",
+            "leave out data.builtin, or data.source",
+        )
+    if data.replay and not 0 < data.replayed < data.batch_size:
+        raise UsageError(
+            f"data.replay_share {data.replay_share:g} of a batch of {data.batch_size} is "
+            f"{data.replayed} pictures; both sources need one at least",
+            "0.1 is usual; leave out data.replay to replay nothing",
+        )
 
 
 def _join(opened: Opened, recipe: Recipe) -> Opened:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,9 @@ class Opened:
     caption_sources: tuple[str, ...] = ()
     """Where they came from, `folder@generation`."""
 
+    replay: PictureSet | None = None
+    """General pictures that are mixed into training, with captions; their nodes are negative."""
+
     @property
     def fingerprint(self) -> str:
         """Changes with any of the parts."""
@@ -75,6 +78,7 @@ def open_builtin(recipe: Recipe, domain: Domain, size: int) -> Opened:
             size=packed_side(recipe, size),
             seed=recipe.seed,
             count=min(recipe.data.limit or builtin.sizes[name], builtin.sizes[name]),
+            shifted=recipe.data.builtin == "shifted",
         )
         folders[name] = drawn.pictures.folder.name
         nodes = {label: tree.node(label) for label in set(drawn.labels)}
@@ -142,8 +146,12 @@ def open_own(recipe: Recipe, domain: Domain, size: int) -> Opened:
         ids = source.dataset.select_columns(["id"])[rows[name]]["id"]
         unreadable += [(ids[i], reason) for i, reason in pictures.unreadable.items()]
         splits[name] = _take(source, name, rows[name], pictures)
+    splits = _scale_weights(asked.source, splits)
     _check_enough(asked.source, splits, unreadable)
     _check_val(asked.source, splits)
+    if (weights := splits["train"].weights) is not None:
+        least, most = weights.min(), weights.max()
+        messages.append(f"pairs are weighed from {least:.2g} to {most:.2g}, 1 on average")
     if broken := len(unreadable) - len(source.unreadable):
         first = unreadable[len(source.unreadable)]
         messages.append(
@@ -167,7 +175,8 @@ def open_own(recipe: Recipe, domain: Domain, size: int) -> Opened:
 def _digest(source: Source, side: int) -> dict[str, str]:
     """Return digests of a source by what they change with."""
     columns = source.dataset.remove_columns("image").to_dict()
-    kept = {
+    weights = {"weights": [columns.pop("weight")]} if "weight" in columns else {}
+    kept = weights | {
         "captions": [columns.pop("captions")],
         "splits": [columns.pop("split"), columns.pop("group")],
         "pictures": [columns.pop("id"), columns.pop("licence"), source.stamps, side],
@@ -195,6 +204,9 @@ def _take(source: Source, name: str, rows: NDArray[np.int64], pictures: Pictures
     """Return the readable pictures of one split."""
     good = np.array([i for i in range(len(rows)) if i not in pictures.unreadable], dtype=np.int64)
     columns = source.dataset.select_columns(["id", "captions", "group"])[rows[good]]
+    weights = None
+    if "weight" in source.dataset.column_names:
+        weights = np.asarray(source.dataset.select_columns(["weight"])[rows[good]]["weight"])
     return PictureSet(
         name,
         pictures,
@@ -203,7 +215,26 @@ def _take(source: Source, name: str, rows: NDArray[np.int64], pictures: Pictures
         tuple(columns["id"]),
         [tuple(captions) for captions in columns["captions"]],
         tuple(columns["group"]),
+        weights,
     )
+
+
+def _scale_weights(name: str, splits: Mapping[str, PictureSet]) -> dict[str, PictureSet]:
+    """Return the splits with weights of mean 1 over the training pictures."""
+    trained = splits["train"].weights if "train" in splits else None
+    if trained is None or not len(trained):
+        return dict(splits)
+    mean = trained.mean()
+    if not mean:
+        raise DataError(
+            f"{name}: all training pictures have the weight 0",
+            "give those to learn from a greater one, or drop the column",
+        )
+    return {
+        split: replace(pictures, weights=(pictures.weights / mean).astype(np.float32))
+        for split, pictures in splits.items()
+        if pictures.weights is not None
+    }
 
 
 def _check_enough(

@@ -92,7 +92,7 @@ class StepSampler(Sampler[tuple[int, NDArray[np.int64]]]):
             if self.sisters and self.labels is not None:
                 at = -epoch * self.n % self.batch_size  # where the first whole batch begins
                 edges = np.unique([0, *range(at, self.n, self.batch_size), self.n])
-                size = max(2, min(GROUP, round(self.sisters * self.batch_size)))
+                size = _group_size(self.sisters, self.batch_size)
                 order = _gather(order, self.labels[order], edges, self.sisters, size, rng)
             self._permutation = order
         return self._permutation
@@ -156,6 +156,23 @@ def find_parents(tree: LabelTree, nodes: NDArray[np.int64]) -> NDArray[np.int64]
         shared = (counts[back] > 1) & (found[back] >= 0) & (here != labels)
         parents[shared] = here[shared]
     return parents[codes]
+
+
+def say_sisters(labels: NDArray[np.int64], share: float, batch_size: int) -> str:
+    """Say which share of the pictures can come with sisters, where that many are wanted.
+
+    Args:
+        labels: Label and parent of each picture, shape (n, 2).
+        share: The share of a batch that is wanted.
+        batch_size: Pictures per step.
+    """
+    can = _cut_groups(labels, _group_size(share, batch_size)).size / len(labels)
+    said = f"data.sisters: {can:.0%} of the pictures can come in groups of sister labels"
+    return said if can >= share else f"{said}, fewer than the {share:.0%} that are wanted"
+
+
+def _group_size(share: float, batch_size: int) -> int:
+    return max(2, min(GROUP, round(share * batch_size)))
 
 
 def _draw_counts(often: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -27,7 +27,8 @@ class Source:
     name: str
     dataset: Any
     """A `datasets.Dataset` with the columns id, image (undecoded), split, label, the ranks, common,
-    captions, group and licence; all text, captions a list."""
+    captions, group, licence, all text, captions a list; and weight, a number, where there is one.
+    """
     ranks: tuple[str, ...]
     """Rank columns, coarsest first; ("label",) where the data has none."""
     tree: LabelTree

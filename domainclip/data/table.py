@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domainclip.domains.names import clean, fold
 from domainclip.errors import DataError
@@ -41,6 +42,7 @@ class Table:
         self.licence = self._names("licence")
         self.common = self._names("common")
         self.captions = self._captions()
+        self.weights = self._weights()
 
     def find_pictures(self) -> None:
         """Find files, ids and stamps; rows without a file are left out."""
@@ -81,6 +83,27 @@ class Table:
 
     def find_labels(self) -> None:
         """Find the label and the lineage of each row; rows without any are left out."""
+        self._read_labels()
+        if not any(self.labels):
+            raise DataError(
+                f"{self.spec}: no picture has a label",
+                "put pictures into one folder a class, or name the column by data.columns.label",
+            )
+        self._leave_out_without(self.labels, "it has no label")
+
+    def find_captions(self) -> None:
+        """Find what is said of each row: captions, else its label; rows without are left out."""
+        self._read_labels()
+        pairs = zip(self.captions, self.labels, strict=True)
+        self.captions = [said or [label] * bool(label) for said, label in pairs]
+        if not any(self.captions):
+            raise DataError(
+                f"{self.spec}: no picture has a caption or a label",
+                "name the column by caption or label, or put pictures into one folder a class",
+            )
+        self._leave_out_without(self.captions, "it has no caption")
+
+    def _read_labels(self) -> None:
         self.lineages = {r: self._cells(c) for r, c in self.names.ranks.items()}
         labels = self._names("label")
         self.folder_splits, folders = self._folders()
@@ -98,14 +121,11 @@ class Table:
                 self.lines.append(f"ranks: {' > '.join(self.lineages)}")
             labels = [a or b for a, b in pairs]
         self.labels = labels
-        if not any(labels):
-            raise DataError(
-                f"{self.spec}: no picture has a label",
-                "put pictures into one folder a class, or name the column by data.columns.label",
-            )
-        for row, label in enumerate(labels):
-            if not label and self.keep[row]:
-                self._leave_out(row, "it has no label")
+
+    def _leave_out_without(self, values: Sequence[Any], reason: str) -> None:
+        for row, value in enumerate(values):
+            if not value and self.keep[row]:
+                self._leave_out(row, reason)
 
     def drop(self) -> None:
         """Drop the rows that are left out."""
@@ -117,21 +137,24 @@ class Table:
         self.lineages = {r: [cells[row] for row in rows] for r, cells in self.lineages.items()}
         if self.files is not None:
             self.files = [self.files[row] for row in rows]
+        if self.weights is not None:
+            self.weights = self.weights[rows]
+            wrong = np.flatnonzero(~(np.isfinite(self.weights) & (self.weights >= 0)))
+            if len(wrong):
+                first = self.ids[wrong[0]]
+                said = self.raw.columns[self.names.parts["weight"]][rows[wrong[0]]]
+                self.refuse(
+                    f"{some_of([self.ids[i] for i in wrong.tolist()], 'weight')} cannot be used; "
+                    f"that of {first} is {said!r}",
+                    "weights are finite numbers from 0 on; where the column means something else, "
+                    "rename it",
+                )
 
     def find_splits(
         self, val_share: float, test_share: float, seed: int
     ) -> tuple[list[str], list[str]]:
         """Return the split of each row that is left, and messages."""
-        said: list[str] = []
-        given: list[str] | None = None
-        if "split" in self.names.parts:
-            cells = self._names("split")
-            given, said = read_splits([cells[row] for row in self.rows])
-        elif self.raw.splits is not None:
-            given, said = read_splits([self.raw.splits[row] for row in self.rows])
-        elif self.folder_splits is not None:
-            given = [self.folder_splits[row] for row in self.rows]
-            said = ["split <- name of the folder"]
+        given, said = self.given_splits()
         if given is not None:
             self.refuse(
                 torn_groups(given, self.group),
@@ -146,6 +169,17 @@ class Table:
             seed=seed,
         )
         return splits, said + made
+
+    def given_splits(self) -> tuple[list[str] | None, list[str]]:
+        """Return the split that the data names for each row that is left, if any, and messages."""
+        if "split" in self.names.parts:
+            cells = self._names("split")
+            return read_splits([cells[row] for row in self.rows])
+        if self.raw.splits is not None:
+            return read_splits([self.raw.splits[row] for row in self.rows])
+        if self.folder_splits is not None:
+            return [self.folder_splits[row] for row in self.rows], ["split <- name of the folder"]
+        return None, []
 
     def refuse(self, problem: str, hint: str) -> None:
         """Raise a problem, or keep it where people only want to look.
@@ -163,7 +197,7 @@ class Table:
         import datasets
 
         text = datasets.Value("string")
-        columns: dict[str, Sequence[Any]] = {
+        columns: dict[str, Any] = {
             "id": self.ids,
             "split": splits,
             **self.lineages,
@@ -174,7 +208,9 @@ class Table:
             "licence": self.licence,
         }
         features = dict.fromkeys(columns, text) | {"captions": datasets.List(text)}
-        table = datasets.Dataset.from_dict(dict(columns), datasets.Features(features))
+        if self.weights is not None:
+            columns["weight"], features["weight"] = self.weights, datasets.Value("float64")
+        table = datasets.Dataset.from_dict(columns, datasets.Features(features))
         if self.files is None:
             images = self.raw.images
             images = images if len(self.rows) == self.n else images.select(self.rows)
@@ -210,6 +246,12 @@ class Table:
 
     def _cells(self, column: str) -> list[str]:
         return [clean(_text(value)) for value in self.raw.columns[column]]
+
+    def _weights(self) -> NDArray[np.float64] | None:
+        if "weight" not in self.names.parts:
+            return None
+        cells = self.raw.columns[self.names.parts["weight"]]
+        return np.array([_number(cell) for cell in cells], dtype=np.float64)
 
     def _captions(self) -> list[list[str]]:
         parts = [self.names.parts[p] for p in ("caption", "captions") if p in self.names.parts]
@@ -255,6 +297,14 @@ def _text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return value if isinstance(value, str) else str(value)
+
+
+def _number(value: Any) -> float:
+    """Return a cell as a number; not a number where it is none."""
+    try:
+        return math.nan if is_missing(value) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _split(value: Any) -> list[str]:

@@ -38,6 +38,11 @@ def modules_of(model: DomainClip, tower: Tower) -> tuple[nn.Module, ...]:
     return tuple(m for n, m in model.clip.named_children() if (n == "visual") == (tower == "image"))
 
 
+def in_block(name: str) -> bool:
+    """Return whether a name below `model.clip` lies in one of the repeated blocks of a tower."""
+    return bool(_BLOCK.search(name))
+
+
 def lock_tower(model: DomainClip, tower: Tower) -> None:
     """Hold a tower as it is: no gradients, and always in eval mode; its heads stay trainable.
 

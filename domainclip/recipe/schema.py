@@ -77,6 +77,11 @@ class Data(Section):
     streaming: bool = False
     """Read the source as a stream, without packing it (Hub and WebDataset)."""
 
+    @property
+    def replayed(self) -> int:
+        """Pictures of a batch that are replayed."""
+        return round(self.replay_share * self.batch_size) if self.replay else 0
+
 
 class Model(Section):
     """The two towers and their projection heads."""
@@ -162,7 +167,7 @@ class Optim(Section):
     """AdamW with warm-up and cosine decay."""
 
     lr: Positive | None = None
-    """Peak learning rate; unset, 1e-3 from nothing and 1e-5 for a pretrained model."""
+    """Peak learning rate; unset, 1e-3 from nothing, 1e-5 for a pretrained model, 2e-4 with LoRA."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Decay of matrices; biases, norms and logit scales are never decayed."""
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98

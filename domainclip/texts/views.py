@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domainclip.domains.contract import PromptSet
+from domainclip.domains.contract import PromptSet, Traits, TraitWords
 from domainclip.domains.labels import LabelTree
+from domainclip.knowledge.lexicon import Lexicon
 
 from .labels import NAME_VIEWS, say_label
+from .nameless import take_names_out
 from .parts import caption_parts
+from .wrong import WrongCaptions
 
 _NONE = np.empty((0, 2), dtype=np.int64)
 
@@ -64,6 +68,14 @@ class TextViews:
             (arXiv:2311.18803) draws by sample, BioCAP (arXiv:2510.20095) by batch.
         caption_draws: Different captions or parts that a picture is said by at once, as in DreamLIP
             (arXiv:2403.17007); fewer where it has fewer.
+        nameless: Probability that a drawn caption loses the names of its label, `take_names_out`.
+        nouns: What pictures of a label show, by node, said in the place of its names.
+        negatives: Wrong captions beside each drawn one, see `WrongCaptions`; fewer where fewer can
+            be made.
+        words: The words of the field, by which captions are read for names and for what to make
+            wrong.
+        traits: What is known of labels, by node: it is never said as wrong, and what is known of
+            the sisters of a label is said rather than anything else.
     """
 
     def __init__(
@@ -82,6 +94,11 @@ class TextViews:
         template_share: float = 0.5,
         draw: Literal["sample", "batch"] = "sample",
         caption_draws: int = 1,
+        nameless: float = 0.0,
+        nouns: Mapping[int, str] | None = None,
+        negatives: int = 0,
+        words: TraitWords | None = None,
+        traits: Mapping[int, Traits] | None = None,
     ) -> None:
         self.tree = tree
         self.prompts = prompts
@@ -96,6 +113,15 @@ class TextViews:
         self.template_share = template_share
         self.by_batch = draw == "batch"
         self.caption_draws = caption_draws
+        self.nameless = nameless
+        self.nouns = nouns or {}
+        self.negatives = negatives
+        self.traits = traits or {}
+        lexicon = Lexicon(words) if words and (negatives or nameless) else None
+        self._lexicon = lexicon
+        self._wrong = WrongCaptions(lexicon) if negatives else None
+        self._bare: dict[tuple[str, int], str] = {}
+        self._sisters: dict[int, dict[str, set[str]]] = {}
         self._parts: dict[str, tuple[str, ...]] = {}
         self._said: dict[int, tuple[dict[str, str], NDArray[np.float64]]] = {}
 
@@ -125,10 +151,15 @@ class TextViews:
                 said = [(captions[int(which[i, 0] * len(captions))], False)]
             else:
                 told = self._captions_of(index, source[i]) if wants_caption[i] else ()
-                said = [(text, True) for text in self._tell(index, told, which[i], source[i], rng)]
+                texts = self._tell(index, told, which[i], source[i], rng)
+                if self.nameless:
+                    texts = self._take_names(texts, node, rng)
+                said = [(text, True) for text in texts]
                 if self.both or not said:
                     said.append((self._say(node, view, which[i]), False))
             drawn += [(seen.setdefault(text, len(seen)), text[1], i) for text in said]
+        wrong = [*self._draw_wrong(drawn, [*seen], nodes, indices, int(rng.integers(2**63)))]
+        negatives = [(seen.setdefault((text, True), len(seen)), row) for text, row in wrong]
         rows, is_caption, pictures = np.array(drawn, dtype=np.int64).reshape(-1, 3).T
         return Draw(
             tuple(text for text, _ in seen),
@@ -136,6 +167,7 @@ class TextViews:
             is_caption.astype(bool),
             pictures,
             np.array([caption for _, caption in seen], dtype=bool),
+            np.array(negatives, dtype=np.int64).reshape(-1, 2),
         )
 
     def _sources(self, index: int) -> tuple[Sequence[str], list[Sequence[str]]]:
@@ -187,6 +219,54 @@ class TextViews:
                 for part in parts:
                     chances[part] = chances.get(part, 0.0) + p * self.part_share / len(parts)
         return chances
+
+    def _take_names(self, texts: Sequence[str], node: int, rng: np.random.Generator) -> list[str]:
+        """Take the names of a label out of some of the texts; they stay different."""
+        taken = []
+        for text, chance in zip(texts, rng.random(len(texts)), strict=True):
+            if chance < self.nameless:
+                if (text, node) not in self._bare:
+                    noun = self.nouns.get(node, "")
+                    self._bare[text, node] = take_names_out(
+                        text, self.tree, node, noun, self._lexicon
+                    )
+                text = self._bare[text, node]
+            taken.append(text)
+        return [*dict.fromkeys(taken)]
+
+    def _draw_wrong(
+        self,
+        drawn: Sequence[tuple[int, bool, int]],
+        texts: Sequence[tuple[str, bool]],
+        nodes: NDArray[np.int64],
+        indices: NDArray[np.int64],
+        seed: int,
+    ) -> Iterator[tuple[str, int]]:
+        """Yield wrong captions of each caption that was drawn, with the number of its draw."""
+        if self._wrong is None:
+            return
+        rng = Random(seed)  # shuffles a few things in a tenth of the time that numpy takes
+        for row, (text, is_caption, i) in enumerate(drawn):
+            if is_caption:
+                node = int(nodes[i])
+                own, stored = self._sources(int(indices[i]))
+                right = [*own, *(caption for captions in stored for caption in captions)]
+                known, likely = self.traits.get(node), self._traits_beside(node)
+                for wrong in self._wrong.draw(
+                    texts[text][0], self.negatives, rng, right=right, own=known, likely=likely
+                ):
+                    yield wrong, row
+
+    def _traits_beside(self, node: int) -> dict[str, set[str]]:
+        """Return the values of each trait among the sisters of a label."""
+        if node not in self._sisters:
+            beside: dict[str, set[str]] = {}
+            for other, traits in self.traits.items():
+                if other != node and self.tree.parent[other] == self.tree.parent[node]:
+                    for trait, value in traits.items():
+                        beside.setdefault(trait, set()).add(value)
+            self._sisters[node] = beside
+        return self._sisters[node]
 
     def _parts_of(self, caption: str) -> tuple[str, ...]:
         if caption not in self._parts:

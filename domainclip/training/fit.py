@@ -16,9 +16,13 @@ from domainclip.data.datamodule import PictureData
 from domainclip.errors import TrainingError
 from domainclip.recipe.schema import Recipe
 
+from .advice import LoaderAdvice
+from .averaging import WeightAverage
 from .bar import ProgressBar
 from .checkpoints import BEST, LAST, WholeCheckpoints, checkpoint_path, step_of
+from .compiling import compiled
 from .guard import LIMIT
+from .loggers import close_loggers, open_loggers
 from .metrics import MetricsLog
 from .module import ContrastiveModule
 from .stop import StopOnSignal
@@ -33,6 +37,8 @@ class Fitted:
     """Steps behind the model, those before a resume included."""
     stopped: bool
     """True where Ctrl-C ended it early."""
+    advice: list[str]
+    """What the time of the steps warned of."""
 
 
 def fit(
@@ -71,10 +77,17 @@ def fit(
         folder / "checkpoints", LAST, enable_version_counter=False, save_on_train_epoch_end=False,
     )  # fmt: skip
     stop = StopOnSignal()
+    loggers = open_loggers(recipe, folder)
+    log = MetricsLog(
+        folder / "metrics.jsonl", recipe.data.batch_size, steps, max(1, min(20, every)), loggers
+    )
+    loader_advice = LoaderAdvice(log, recipe.data.workers, progress)
     callbacks: list[Callback] = [
         stop,
+        *([WeightAverage(recipe.train.ema)] if recipe.train.ema else []),  # before the guard looks
         module.guard,
-        MetricsLog(folder / "metrics.jsonl", recipe.data.batch_size, max(1, min(20, every))),
+        log,
+        loader_advice,
         best,
         last,
     ]
@@ -100,13 +113,14 @@ def fit(
     )
     began = time.perf_counter()
     if done < steps:
-        trainer.fit(
-            module,
-            train_loader(data, steps, done),
-            data.loader("val"),
-            ckpt_path=checkpoint,
-            weights_only=False if checkpoint else None,
-        )
+        with compiled(module.model, recipe.train.compile):
+            trainer.fit(
+                module,
+                train_loader(data, steps, done),
+                data.loader("val"),
+                ckpt_path=checkpoint,
+                weights_only=False if checkpoint else None,
+            )
     else:
         assert checkpoint is not None
         state = torch.load(checkpoint, map_location="cpu", weights_only=False)
@@ -122,10 +136,11 @@ def fit(
             trainer.save_checkpoint(checkpoint_path(folder, BEST), weights_only=True)
     if reached > done:
         trainer.save_checkpoint(checkpoint_path(folder, LAST))
+    close_loggers(loggers)
     if checkpoint_path(folder, BEST).is_file():
         state = torch.load(checkpoint_path(folder, BEST), map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
-    return Fitted(time.perf_counter() - began, reached, stop.stopped)
+    return Fitted(time.perf_counter() - began, reached, stop.stopped, loader_advice.lines)
 
 
 def train_loader(data: PictureData, steps: int, start: int) -> StepLoader:

@@ -50,7 +50,7 @@ class ContrastiveModule(L.LightningModule):
         embed_classes: Returns the class features (classes, dim) that validation compares with, from
             the model as it is; called once a validation.
         classes: Label node of each class, shape (classes,), in the same order.
-        weights: Weight of each training picture, shape (n,); None where all count alike.
+        weights: Weight of each picture by its index, shape (n,); None where all count alike.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class Objective(nn.Module):
     Args:
         loss: What the recipe says of it.
         tree: The label tree, for distances.
-        weights: Weight of each training picture, shape (n,); None where all count alike.
+        weights: Weight of each picture by its index, shape (n,); None where all count alike.
     """
 
     def __init__(
@@ -139,9 +139,8 @@ class Objective(nn.Module):
         """Return the weight of each draw, shape (m,): stored ones times gates; None for all 1."""
         weights: Tensor | None = None
         if self.weights is not None:
-            stored = np.append(self.weights, np.float32(1))
-            index = np.minimum(batch.indices.cpu().numpy(), len(self.weights))  # replayed: 1
-            weights = torch.from_numpy(stored[index]).to(pooled.device)[said.pictures]
+            stored = torch.from_numpy(self.weights[batch.indices.cpu().numpy()])
+            weights = stored.to(pooled.device)[said.pictures]
         if self.gates is None:
             return weights
         caption = torch.from_numpy(said.draw.is_caption).to(pooled.device)

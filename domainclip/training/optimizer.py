@@ -60,6 +60,11 @@ def group_parameters(
     ]
 
 
+def warmup_steps(warmup: float, steps: int) -> int:
+    """Return the steps over which the learning rate rises, at least one."""
+    return max(1, round(warmup * steps))
+
+
 def cosine(step: int, steps: int, warmup: float, final: float) -> float:
     """Return the share of the peak learning rate at a step.
 
@@ -69,7 +74,7 @@ def cosine(step: int, steps: int, warmup: float, final: float) -> float:
         warmup: Share of the run that rises linearly.
         final: Share of the peak at the end.
     """
-    rise = max(1, round(warmup * steps))
+    rise = warmup_steps(warmup, steps)
     if step < rise:
         return (step + 1) / rise
     done = min(1.0, (step - rise) / max(1, steps - rise))

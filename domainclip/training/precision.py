@@ -11,6 +11,7 @@ import torch
 
 from domainclip.data.batches import Batch
 
+from .compiling import compiled
 from .module import ContrastiveModule
 
 _ROUNDS = 4
@@ -36,7 +37,10 @@ def pick_precision(
     state = torch.get_rng_state()
     trial = copy.deepcopy(module).train()
     # In turn, and the least of each: a busy moment of the machine then hits neither alone.
-    rounds = [(_seconds(trial, batch, True), _seconds(trial, batch, False)) for _ in range(_ROUNDS)]
+    with compiled(trial.model, module.recipe.train.compile):
+        rounds = [
+            (_seconds(trial, batch, True), _seconds(trial, batch, False)) for _ in range(_ROUNDS)
+        ]
     torch.set_rng_state(state)
     half, full = (min(times) for times in zip(*rounds, strict=True))
     return "bfloat16" if half < _WORTH_IT * full else "float32"

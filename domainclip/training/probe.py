@@ -13,6 +13,8 @@ import torch
 
 from domainclip.data.batches import Batch
 
+from .compiling import compiled
+from .gradcache import Context
 from .module import ContrastiveModule
 
 WARM, TIMED = 3, 8
@@ -40,8 +42,30 @@ def count_steps(
     trial = copy.deepcopy(module).to(device)
     trial.steps = WARM + TIMED
     trial.train()
-    (optimizer,), _ = trial.configure_optimizers()
     autocast = partial(torch.autocast, device, torch.bfloat16, enabled=precision == "bfloat16")
+    compile = module.recipe.train.compile
+    with compiled(trial.model, compile):
+        step_seconds = _time_steps(trial, batches, autocast, device)
+        if compile:
+            _time_validation(trial, val_batches, autocast, device)
+        validation_seconds = _time_validation(trial, val_batches, autocast, device)
+    torch.set_rng_state(state)
+    left = (1 - BESIDE) * 60 * minutes - validations * validation_seconds
+    steps = max(1, int(left / step_seconds))
+    return steps - steps % validations if steps > validations else steps  # ends on a validation
+
+
+def _to(batch: Batch, device: str) -> Batch:
+    return Batch(
+        batch.pixels.to(device), batch.nodes.to(device), batch.indices.to(device), batch.step
+    )
+
+
+def _time_steps(
+    trial: ContrastiveModule, batches: Iterable[Batch], autocast: Context, device: str
+) -> float:
+    """Return the seconds of a usual step; the first ones, in which all is set up, do not count."""
+    (optimizer,), _ = trial.configure_optimizers()
     times: list[float] = []
     start = time.perf_counter()
     for batch in islice(batches, WARM + TIMED):
@@ -53,21 +77,17 @@ def count_steps(
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
         start = time.perf_counter()
-    step_seconds = statistics.median(times[WARM:] or times)
+    return statistics.median(times[WARM:] or times)
+
+
+def _time_validation(
+    trial: ContrastiveModule, batches: Iterable[Batch], autocast: Context, device: str
+) -> float:
+    """Return the seconds of a validation."""
     trial.eval()
     start = time.perf_counter()
     with torch.no_grad(), autocast():
         trial.on_validation_epoch_start()
-        for batch in val_batches:
+        for batch in batches:
             trial.validation_step(_to(batch, device), 0)
-    validation_seconds = time.perf_counter() - start
-    torch.set_rng_state(state)
-    left = (1 - BESIDE) * 60 * minutes - validations * validation_seconds
-    steps = max(1, int(left / step_seconds))
-    return steps - steps % validations if steps > validations else steps  # ends on a validation
-
-
-def _to(batch: Batch, device: str) -> Batch:
-    return Batch(
-        batch.pixels.to(device), batch.nodes.to(device), batch.indices.to(device), batch.step
-    )
+    return time.perf_counter() - start

@@ -6,7 +6,7 @@ from typing import Any
 
 from domainclip.recipe.schema import Loss, Recipe
 
-SCRATCH_LR, FINETUNE_LR = 1e-3, 1e-5
+SCRATCH_LR, FINETUNE_LR, ADAPTER_LR = 1e-3, 1e-5, 2e-4
 SCRATCH_WARMUP, FINETUNE_WARMUP = 0.05, 0.1
 DEFAULT_MINUTES = 3.0
 INIT_SCALE = {"clip": 1 / 0.07, "siglip": 10.0}
@@ -33,12 +33,14 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
     lr, warmup = recipe.optim.lr, recipe.optim.warmup
     if lr is None:
         lr = FINETUNE_LR if pretrained else SCRATCH_LR
+        lr = ADAPTER_LR if pretrained and recipe.model.lora else lr
     if warmup is None:
         warmup = FINETUNE_WARMUP if pretrained else SCRATCH_WARMUP
     length = recipe.train
     updates: dict[str, Any] = {"precision": precision}
     if length.epochs is not None:
-        steps = max(1, round(length.epochs * pictures / recipe.data.batch_size))
+        own = recipe.data.batch_size - recipe.data.replayed
+        steps = max(1, round(length.epochs * pictures / own))
         updates |= {"steps": steps, "epochs": None}
     elif length.steps is None and length.minutes is None:
         updates["minutes"] = DEFAULT_MINUTES

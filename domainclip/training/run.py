@@ -27,22 +27,29 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
-from domainclip.model.adapters import adapt
+from domainclip.knowledge.nouns import find_noun
+from domainclip.knowledge.traits import sheet_claims
+from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.clip import PREFIXES, DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
+from domainclip.texts.demands import check_texts
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
 
+from .advice import advise_recipe
 from .checkpoints import LAST, checkpoint_path
+from .compiling import require_compiler
 from .environment import describe_environment
 from .features import compute_features, fixed_features
 from .final import test_model
 from .fit import fit, train_loader
 from .guard import say_skipped
+from .loggers import require_loggers
+from .memory import explained_memory
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -87,7 +94,8 @@ def train(
         DataError: If the data cannot be used.
     """
     folder = _new_folder(recipe)
-    return _run(recipe, folder, None, origins or {}, command, progress)
+    with explained_memory(recipe, folder):
+        return _run(recipe, folder, None, origins or {}, command, progress)
 
 
 def resume(folder: str | Path, *, command: Sequence[str] = (), progress: bool = True) -> RunResult:
@@ -103,7 +111,8 @@ def resume(folder: str | Path, *, command: Sequence[str] = (), progress: bool = 
         raise UsageError(f"no run in {folder}", f"a run folder holds {RECIPE}")
     recipe = Recipe.model_validate(yaml.safe_load((folder / RECIPE).read_text(encoding="utf-8")))
     last = checkpoint_path(folder, LAST)
-    return _run(recipe, folder, last if last.is_file() else None, {}, command, progress)
+    with explained_memory(recipe, folder):
+        return _run(recipe, folder, last if last.is_file() else None, {}, command, progress)
 
 
 def _run(
@@ -121,6 +130,9 @@ def _run(
     domain = get_domain(recipe.domain)
     prompts = _prompts(domain, recipe.text.prompts)
     device = pick_device(recipe.device)
+    require_loggers(recipe.train.loggers)
+    if recipe.train.compile:
+        require_compiler(device)
     L.seed_everything(recipe.seed, workers=True, verbose=False)
     model, pretrained = create_model(
         recipe.model.name,
@@ -133,10 +145,11 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
-    adapt(model, recipe.model)
+    adapt(model, recipe.model, pretrained)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
+    check_texts(recipe, data.captions["train"], *data.stored.get("train", ()))
     recipe = _pin_captions(recipe, data)
     model.to(memory_format=torch.channels_last)
     module = _module(recipe, model, data, prompts)
@@ -148,7 +161,7 @@ def _run(
     if fixed_features(recipe):
         say("the image tower is locked and nothing is augmented: features are computed once")
         features = module.features = compute_features(
-            module, data.loader("train"), device=device, precision=precision, progress=progress
+            module, data.loader("drawn"), device=device, precision=precision, progress=progress
         )
         data.blind = True
     if recipe.train.steps is None:
@@ -167,7 +180,11 @@ def _run(
         f"training {steps} steps of {recipe.data.batch_size} on {len(data.splits['train'])} "
         f"pictures ({device}, {precision}) into {folder}"
     )
+    warned = advise_recipe(recipe, pretrained)
+    for line in warned:
+        say(f"warning: {line}")
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
+    merge_adapters(model)
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
@@ -175,6 +192,7 @@ def _run(
     remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
+    remarks = [*warned, *fitted.advice, *remarks]
     _save(folder, module, data, recipe, domain, pretrained)
     schematic = recipe.data.source == "builtin"
     write_json(
@@ -210,13 +228,15 @@ def _run(
 def _module(
     recipe: Recipe, model: DomainClip, data: PictureData, prompts: PromptSet
 ) -> ContrastiveModule:
-    text = recipe.text
+    text, domain = recipe.text, get_domain(recipe.domain)
+    classes = np.unique(data.splits["train"].nodes).tolist()
     views = TextViews(
         data.tree,
         prompts,
         {view: getattr(text, view) for view in NAME_VIEWS},
         data.captions.get("train", ()),
         stored=data.stored.get("train", ()),
+        replay=data.replay.captions if data.replay else (),
         caption_share=text.captions,
         original_share=text.originals,
         part_share=text.parts,
@@ -224,17 +244,21 @@ def _module(
         both=text.both,
         draw=text.draw,
         caption_draws=text.caption_draws,
+        nameless=text.nameless,
+        nouns={n: find_noun(domain, data.tree, n) for n in classes if text.nameless},
+        negatives=text.negatives,
+        words=domain.knowledge.words() if domain.knowledge else None,
+        traits={n: sheet_claims(domain, data.tree, n) for n in classes if text.negatives},
     )
-    classes = np.unique(data.splits["train"].nodes)
-    said = [label_texts(data.tree, int(node), prompts) for node in classes]
+    said = [label_texts(data.tree, node, prompts) for node in classes]
 
     def embed_classes(model: DomainClip) -> Tensor:
         return embed_labels(model, said, prompts.pooling)
 
     return ContrastiveModule(
         model, views, recipe, recipe.train.steps or 1,
-        embed_classes=embed_classes, classes=classes.tolist(),
-        weights=getattr(data.splits["train"], "weights", None),
+        embed_classes=embed_classes, classes=classes,
+        weights=data.drawn.weights,
     )  # fmt: skip
 
 

@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional
 
 from domainclip.captioning.bank import BATCH, BankCaptioner
-from domainclip.captioning.counting import add_article
 from domainclip.captioning.requests import Request
 from domainclip.captioning.statements import join_statements, read_statement
 from domainclip.data.images import UnreadableImage
 from domainclip.domains.contract import CaptionStyle, TraitWords
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.registry import get_domain
+from domainclip.knowledge.counting import add_article
 from domainclip.knowledge.lexicon import Lexicon
 from domainclip.knowledge.records import Record, Trait
 from domainclip.knowledge.traits import sheet_traits

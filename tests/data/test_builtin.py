@@ -1,11 +1,15 @@
 """Built-in pictures: balanced, seeded, drawn once."""
 
+import cv2
 import data_fakes as fakes
 import numpy as np
 import pytest
 
 from domainclip.data.builtin import SPLITS, load_builtin, plug_digest, sample_builtin
+from domainclip.data.datamodule import open_data
+from domainclip.domains.registry import get_domain, list_domains
 from domainclip.errors import UsageError
+from domainclip.recipe.schema import Recipe
 
 
 def test_a_sample_depends_on_its_arguments_alone():
@@ -66,7 +70,7 @@ def test_drawn_once(monkeypatch):
     assert len(again) == 6
 
 
-@pytest.mark.parametrize("change", [{"size": 9}, {"seed": 1}, {"count": 3}])
+@pytest.mark.parametrize("change", [{"size": 9}, {"seed": 1}, {"count": 3}, {"shifted": True}])
 def test_other_settings_are_another_cache(change):
     domain = fakes.make_domain()
     settings = {"size": 8, "seed": 0, "count": 6}
@@ -100,3 +104,45 @@ def test_an_unknown_split_is_refused():
     with pytest.raises(UsageError, match="no split 'tets'") as caught:
         load_builtin(fakes.make_domain(), "tets", size=8, seed=0)
     assert caught.value.hint == "did you mean 'test'?"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_shifted_picture_shows_the_same_in_another_light(split):
+    domain = fakes.make_domain()
+    both = [sample_builtin(domain, split, 3, size=32, seed=1, shifted=s) for s in (False, True)]
+    assert (both[0].traits, both[0].captions) == (both[1].traits, both[1].captions)
+    assert both[1].image.shape == (32, 32, 3) and both[1].image.dtype == np.uint8
+    again = sample_builtin(domain, split, 3, size=32, seed=1, shifted=True)
+    np.testing.assert_array_equal(again.image, both[1].image)
+    difference = np.abs(both[0].image.astype(int) - both[1].image).mean()
+    assert 5 < difference < 120
+    loaded = load_builtin(domain, split, size=32, seed=1, shifted=True)
+    np.testing.assert_array_equal(loaded.pictures.pixels[3], both[1].image)
+
+
+@pytest.mark.parametrize("name", [one.name for one in list_domains()])
+def test_the_shift_leaves_what_a_picture_shows(name):
+    """Layouts still correlate, once blurred: shifted pictures stay sortable by a person."""
+    domain = get_domain(name)
+    found = []
+    for index in range(12):
+        pair = [
+            sample_builtin(domain, "test", index, size=48, seed=0, shifted=s).image
+            for s in (False, True)
+        ]
+        grey = [cv2.GaussianBlur(one.mean(axis=2), (0, 0), 3)[8:-8, 8:-8] for one in pair]
+        found.append(np.corrcoef(grey[0].ravel(), grey[1].ravel())[0, 1])
+    assert 0.25 < np.median(found) < 0.95
+
+
+def test_only_built_in_pictures_are_shifted():
+    recipe = Recipe(domain="fake", data={"source": "somewhere", "builtin": "shifted"})
+    with pytest.raises(UsageError, match="shifted is for built-in pictures"):
+        open_data(recipe, fakes.make_domain(), 16)
+    recipe = Recipe(domain="fake", data={"builtin": "shifted", "workers": 0})
+    shifted, plain = (
+        open_data(one, fakes.make_domain(), 16) for one in (recipe, Recipe(domain="fake"))
+    )
+    assert [key for key in plain.parts if plain.parts[key] != shifted.parts[key]] == ["pictures"]
+    for split in SPLITS:
+        assert (shifted.splits[split].read([0]) != plain.splits[split].read([0])).any()

@@ -99,6 +99,7 @@ def test_labels_come_as_often_as_expected_over_epochs():
 def test_balance_by_rank_or_label():
     data = opened(balance="label", balance_at=3)
     assert data.often == pytest.approx(np.ones(30))  # built-in data is even
+    assert "data.balance: a picture comes 1 to 1 times in an epoch" in data.messages
     nodes = data.splits["train"].nodes
     families = group_for_balance(data.tree, nodes, "family")
     assert sorted(Counter(families.tolist()).values()) == [10, 20]  # two small ones, one large
@@ -187,6 +188,8 @@ def test_sister_batches_of_a_run():
     batches = list(data.train_dataloader())
     drawn = np.concatenate([batch.indices for batch in batches])
     assert np.bincount(drawn).tolist() == [4] * 30
+    said = "data.sisters: 53% of the pictures can come in groups of sister labels"
+    assert f"{said}, fewer than the 100% that are wanted" in data.messages
     # two of the three labels are sisters: a batch is theirs alone, or what is left of the epoch
     small = data.tree.children(data.tree.node(("K", "small")))
     shares = [torch.isin(batch.nodes, torch.tensor(small)).float().mean() for batch in batches]

@@ -1,7 +1,5 @@
 """Towers that are held, that save memory, that leave patches out, and how deep their layers lie."""
 
-import json
-
 import open_clip
 import pytest
 import torch
@@ -9,7 +7,6 @@ from torch import nn
 
 from domainclip.errors import UsageError
 from domainclip.model.clip import DomainClip
-from domainclip.model.folder import create_model
 from domainclip.model.towers import depths, drop_patches, lock_tower, parameters_of, save_memory
 
 VIT = {
@@ -17,43 +14,11 @@ VIT = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 48, "patch_size": 8, "head_width": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3},
 }
-RESNET = {**VIT, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}}
-TEXTS = ["a monarch", "a peacock with four eyespots"]
-
-
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory):
-    """Folders of tiny models in open_clip's own layout, by name."""
-    folders = {}
-    for name, config in {"vit": VIT, "resnet": RESNET}.items():
-        folder = folders[name] = tmp_path_factory.mktemp(name)
-        torch.manual_seed(0)
-        model = open_clip.CLIP(**json.loads(json.dumps(config)))
-        torch.save(model.state_dict(), folder / "open_clip_pytorch_model.bin")
-        card = {"model_cfg": config, "preprocess_cfg": {"size": 32}}
-        (folder / "open_clip_config.json").write_text(json.dumps(card))
-    return folders
-
-
-@pytest.fixture
-def build(stock):
-    return lambda name: create_model(str(stock.get(name, name)), image_size=32)[0]
-
-
-def step(model: DomainClip) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return a loss of a model in train mode, and the gradients of what it trains."""
-    torch.manual_seed(3)
-    pixels = torch.randn(4, 3, 32, 32)
-    images = model.encode_image(pixels) + model.encode_image(pixels, "captions")
-    texts = model.encode_text(model.tokenize(TEXTS))
-    loss = (model.scale() * images @ texts.T).logsumexp(dim=1).sum() * model.scale("captions")
-    loss.backward()
-    return loss.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("tower", ["image", "text"])
 @pytest.mark.parametrize("name", ["small", "vit"])
-def test_a_locked_tower_stays_as_it_is_and_its_heads_learn(build, name, tower):
+def test_a_locked_tower_stays_as_it_is_and_its_heads_learn(build, step, name, tower):
     model = build(name)
     lock_tower(model, tower)
     before = {n: b.clone() for n, b in model.clip.visual.named_buffers()}
@@ -77,7 +42,7 @@ def test_modes_of_a_locked_model(build):
 
 
 @pytest.mark.parametrize("name", ["small", "vit"])
-def test_memory_is_saved_without_another_result(build, name):
+def test_memory_is_saved_without_another_result(build, step, name):
     plain, saving = build(name).train(), build(name).train()
     saving.load_state_dict(plain.state_dict())
     save_memory(saving)

@@ -39,7 +39,7 @@ def opened():
     domain = get_domain("biology")
     torch.manual_seed(0)
     model, _ = create_model("small", image_size=32)
-    adapt(model, asked.model)
+    adapt(model, asked.model, False)
     data = open_data(asked, domain, model.preprocess.size)
     asked = resolve(asked, False, "cpu", "float32", len(data.splits["train"]))
     return _module(asked, model, data, domain.prompts["default"]), data
@@ -118,4 +118,4 @@ def test_a_run_leaves_the_locked_tower_as_it_began_and_says_so(tmp_path: Path, c
 def test_patches_of_a_locked_tower_are_not_left_out():
     model, _ = create_model("small")
     with pytest.raises(UsageError, match="image tower is locked"):
-        adapt(model, recipe(model={"patch_dropout": 0.5}).model)
+        adapt(model, recipe(model={"patch_dropout": 0.5}).model, False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from domainclip.captioning.articles import find_article, with_article
+from domainclip.knowledge.articles import find_article, with_article
 
 
 @pytest.mark.parametrize(

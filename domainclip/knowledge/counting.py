@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from domainclip.knowledge.lexicon import Lexicon
-from domainclip.knowledge.tokens import fold_word
-
 from .articles import with_article
-from .statements import LINKS
+from .lexicon import Lexicon
+from .tokens import fold_word
 
+_LINK_WORDS = """
+of in on at with without along across against between to from by inside over under near each
+"""
+LINKS = frozenset(_LINK_WORDS.split())
+"""Words that end a noun phrase."""
 _BEFORE = """
 a an the no not its their his her this that these those each every any some one two three four five
 six seven eight nine ten both all half several few many most more less much only

@@ -1,0 +1,50 @@
+"""What a recipe and its figures warn of."""
+
+import pytest
+
+from domainclip.recipe.schema import Recipe
+from domainclip.training.advice import advise_loader, advise_recipe
+
+
+def recipe(steps=100, warmup=0.05, lr=1e-3, **model) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "domain": "biology",
+            "optim": {"lr": lr, "warmup": warmup},
+            "train": {"steps": steps},
+            "model": model,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "steps, warmup, rise", [(100, 0.5, 0), (100, 0.51, 51), (2, 0.99, 2), (1, 0.9, 0), (3, 0.5, 2)]
+)
+def test_warm_up_of_over_half_the_steps(steps, warmup, rise):
+    lines = advise_recipe(recipe(steps, warmup), pretrained=False)
+    assert lines == ([] if not rise else [
+        f"warm-up takes {rise} of {steps} steps, and the learning rate is hardly at its peak; "
+        "lower optim.warmup, or train longer"
+    ])  # fmt: skip
+
+
+def test_a_rate_from_nothing_on_a_pretrained_model():
+    told = [
+        "optim.lr 0.001 is a rate for training from nothing and makes a pretrained model forget; "
+        "1e-5 is usual"
+    ]
+    assert advise_recipe(recipe(), pretrained=True) == told
+    assert advise_recipe(recipe(), pretrained=False) == []
+    assert advise_recipe(recipe(lr=1e-4), pretrained=True) == []
+    assert advise_recipe(recipe(lora=8), pretrained=True) == []
+    assert advise_recipe(recipe(lock="image"), pretrained=True) == []
+
+
+def test_a_slow_loader():
+    assert advise_loader(31.0, 100.0, 50, 2) == [
+        "31% of the time goes by waiting for batches; raise data.workers (2), or let pictures be "
+        "packed (data.streaming false, a larger data.cache_gb)"
+    ]
+    assert "(unset)" in advise_loader(31.0, 100.0, 50, None)[0]
+    assert advise_loader(30.0, 100.0, 50, 2) == []
+    assert advise_loader(99.0, 100.0, 49, 2) == []
