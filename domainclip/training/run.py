@@ -48,6 +48,7 @@ from .fit import fit, train_loader
 from .guard import say_skipped
 from .loggers import require_loggers
 from .memory import explained_memory
+from .mixing import copy_weights, mix_weights, require_start
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -141,6 +142,8 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
+    require_start(recipe, pretrained)
+    start = copy_weights(model) if recipe.train.wise_ft else {}
     adapt(model, recipe.model, pretrained)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
@@ -180,6 +183,9 @@ def _run(
         say(f"warning: {line}")
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
     merge_adapters(model)
+    mixture = None
+    if recipe.train.wise_ft:
+        mixture = mix_weights(module, start, data, recipe, device, progress=progress)
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
@@ -187,7 +193,7 @@ def _run(
     remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
-    remarks = [*warned, *fitted.advice, *remarks]
+    remarks = [*warned, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
     _save(folder, module, data, recipe, domain, pretrained)
     schematic = recipe.data.source == "builtin"
     write_json(
@@ -199,6 +205,7 @@ def _run(
             "steps": fitted.steps,
             "skipped_steps": module.guard.skipped,
             "stopped_early": fitted.stopped,
+            **({"wise_ft": mixture.as_dict()} if mixture else {}),
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
             "texts": {
