@@ -53,8 +53,6 @@ def close_loggers(loggers: Sequence[Logger]) -> None:
 
 
 def _wandb(folder: Path) -> Logger:
-    import wandb
-
     begun = (folder / "environment.json").read_bytes()
     logger: Logger = WandbLogger(
         name=folder.name,
@@ -63,6 +61,6 @@ def _wandb(folder: Path) -> Logger:
         id=hashlib.sha256(begun).hexdigest()[:16],
         resume="allow",
         offline="WANDB_API_KEY" not in os.environ,
-        settings=wandb.Settings(console="off", silent=True, save_code=False, disable_git=True),
+        settings={"console": "off", "silent": True, "save_code": False, "disable_git": True},
     )
     return logger

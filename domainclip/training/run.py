@@ -27,6 +27,7 @@ from domainclip.domains.contract import Domain, PromptSet
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError, suggest
 from domainclip.inference.prompts import embed_labels, label_texts
+from domainclip.knowledge.nouns import find_noun
 from domainclip.knowledge.traits import sheet_claims
 from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.clip import DomainClip
@@ -35,6 +36,7 @@ from domainclip.model.folder import built_in_configs, create_model, save_model, 
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
+from domainclip.texts.demands import check_texts
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
 
@@ -148,6 +150,7 @@ def _run(
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
+    check_texts(recipe, data.captions["train"], *data.stored.get("train", ()))
     recipe = _pin_captions(recipe, data)
     model.to(memory_format=torch.channels_last)
     module = _module(recipe, model, data, prompts)
@@ -246,6 +249,8 @@ def _module(
         both=text.both,
         draw=text.draw,
         caption_draws=text.caption_draws,
+        nameless=text.nameless,
+        nouns={n: find_noun(domain, data.tree, n) for n in classes if text.nameless},
         negatives=text.negatives,
         words=domain.knowledge.words() if domain.knowledge else None,
         traits={n: sheet_claims(domain, data.tree, n) for n in classes if text.negatives},

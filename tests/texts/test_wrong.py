@@ -142,7 +142,7 @@ def test_every_swap_of_built_in_captions_reads_as_what_it_is_to_claim(name):
 
 @pytest.mark.parametrize("name", DOMAINS)
 def test_wrong_captions_are_english_and_never_right_ones(name):
-    wrong = WrongCaptions(get_domain(name).knowledge.words())
+    wrong = WrongCaptions(Lexicon(get_domain(name).knowledge.words()))
     for captions, traits, _ in built_in(name, seed=1):
         for caption in captions:
             found = wrong.draw(caption, 3, Random(caption), right=captions, own=traits)
@@ -165,7 +165,7 @@ def test_a_domain_without_words_has_numbers_and_negations():
 
 
 def test_what_other_captions_say_and_what_is_known_is_not_said_as_wrong():
-    wrong = WrongCaptions(get_domain("medical").knowledge.words())
+    wrong = WrongCaptions(Lexicon(get_domain("medical").knowledge.words()))
     caption = "a small cell"
     drawn = {t for i in range(40) for t in wrong.draw(caption, 1, Random(i))}
     assert drawn == {"a medium-sized cell", "a large cell"}
@@ -175,7 +175,7 @@ def test_what_other_captions_say_and_what_is_known_is_not_said_as_wrong():
 
 
 def test_values_of_sister_labels_come_first():
-    wrong = WrongCaptions(get_domain("medical").knowledge.words())
+    wrong = WrongCaptions(Lexicon(get_domain("medical").knowledge.words()))
     likely = {"size": {"large"}}
     drawn = [wrong.draw("a small cell", 2, Random(i), likely=likely) for i in range(20)]
     assert {d[0] for d in drawn} == {"a large cell"}
