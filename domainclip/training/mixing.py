@@ -57,17 +57,18 @@ class Mixture:
         return {"kept": self.kept.share, "candidates": table}
 
 
-def require_start(recipe: Recipe, pretrained: bool) -> None:
-    """Refuse to mix with weights that were never trained.
+def copy_start(model: DomainClip, recipe: Recipe, pretrained: bool) -> dict[str, Tensor]:
+    """Return the weights to mix with at the end; {} where the recipe does not ask for it.
 
     Raises:
-        UsageError: If the recipe asks for it.
+        UsageError: If they were never trained.
     """
     if recipe.train.wise_ft and not pretrained:
         raise UsageError(
             f"train.wise_ft mixes with pretrained weights, and {recipe.model.name!r} has none",
             "name a pretrained model or a run by model.name, or leave train.wise_ft out",
         )
+    return copy_weights(model) if recipe.train.wise_ft else {}
 
 
 def copy_weights(model: DomainClip) -> dict[str, Tensor]:
@@ -81,7 +82,6 @@ def mix_weights(
     data: PictureData,
     recipe: Recipe,
     device: str,
-    *,
     progress: bool,
 ) -> Mixture:
     """Mix the weights of a trained model with those at its start, and leave the best in it.

@@ -44,13 +44,13 @@ from .advice import advise_recipe
 from .checkpoints import LAST, checkpoint_path
 from .compiling import require_compiler
 from .environment import describe_environment
-from .features import compute_features, fixed_features
+from .features import fix_features
 from .final import test_model
 from .fit import fit, train_loader
 from .guard import say_skipped
 from .loggers import require_loggers
 from .memory import explained_memory
-from .mixing import copy_weights, mix_weights, require_start
+from .mixing import copy_start, mix_weights
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -144,8 +144,7 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
-    require_start(recipe, pretrained)
-    start = copy_weights(model) if recipe.train.wise_ft else {}
+    start = copy_start(model, recipe, pretrained)
     adapt(model, recipe.model, pretrained)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
@@ -158,13 +157,7 @@ def _run(
     precision = pick_precision(recipe.train.precision, device, module, train_loader(data, 1, 0))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
-    features = None
-    if fixed_features(recipe):
-        say("the image tower is locked and nothing is augmented: features are computed once")
-        features = module.features = compute_features(
-            module, data.loader("drawn"), device=device, precision=precision, progress=progress
-        )
-        data.blind = True
+    features = module.features = fix_features(module, data, recipe, device, progress)
     if recipe.train.steps is None:
         recipe = _with_steps(recipe, module, data, device, precision)
         module = _module(recipe, model, data, prompts)
@@ -186,9 +179,7 @@ def _run(
         say(f"warning: {line}")
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
     merge_adapters(model)
-    mixture = None
-    if recipe.train.wise_ft:
-        mixture = mix_weights(module, start, data, recipe, device, progress=progress)
+    mixture = mix_weights(module, start, data, recipe, device, progress) if start else None
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
