@@ -22,7 +22,7 @@ Said: TypeAlias = tuple[str, str]
 """A trait and its value."""
 
 KEPT = 2**17
-"""Captions whose swaps stay in memory."""
+"""Captions of which what was read stays in memory."""
 
 
 class WrongCaptions:
