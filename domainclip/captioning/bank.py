@@ -21,11 +21,11 @@ from domainclip.data.images import UnreadableImage
 from domainclip.domains.contract import COMMON, CaptionStyle, Domain
 from domainclip.domains.labels import LabelTree
 from domainclip.knowledge.counting import add_article
+from domainclip.knowledge.mentions import own_names
+from domainclip.knowledge.nouns import find_noun
 from domainclip.knowledge.traits import holds_for_some
 
-from .checks.names import own_names
 from .examples import is_blank
-from .nouns import find_noun
 from .prompts import Form, Names, word_limit
 from .requests import Request, Written
 from .statements import FRAMES, Frame, Statement, is_fluent, join_statements, read_statement

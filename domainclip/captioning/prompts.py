@@ -15,11 +15,11 @@ from typing import Any, Literal, TypeAlias
 from domainclip.domains.contract import COMMON, CaptionStyle, Domain
 from domainclip.domains.labels import LabelTree
 from domainclip.errors import UsageError, suggest
+from domainclip.knowledge.nouns import find_noun
 from domainclip.knowledge.records import Record, Trait
 from domainclip.knowledge.sentences import split_sentences
 
 from .examples import BETWEEN, Examples, clean_examples, find_examples, is_blank, read_examples
-from .nouns import find_noun
 from .requests import Prompt
 
 __all__ = [

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from domainclip.knowledge.articles import find_article
+from domainclip.knowledge.articles import find_article, match_case
 from domainclip.knowledge.lexicon import Claim
 
 _TOKEN = re.compile(r"\w+(?:['’\-‑]\w+)*|[^\w\s]")
@@ -114,34 +114,6 @@ def drop_claims(
     while (place := _first_gap(items)) is not None:
         _mend(items, place, noun)
     return _join([item for item in items if isinstance(item, _Token)])
-
-
-def replace_names(text: str, spans: Iterable[Claim], noun: str) -> str:
-    """Put a noun in the place of names, with an article where a sentence begins without one."""
-    noun = noun or "one"
-    for span in sorted(spans, key=lambda s: s.start, reverse=True):
-        before, after = text[: span.start], text[span.end :]
-        last = re.search(r"(\w+)\W*$", before)
-        starts = not before.strip() or before.rstrip()[-1] in _STOPS
-        said = re.match(rf"\s*{re.escape(noun)}", after, re.I)
-        if re.match(r"\s*\)", after) and before.endswith("("):  # "The monarch (Danaus plexippus)"
-            text = before[:-1].rstrip() + re.sub(r"^\s*\)", "", after)
-            continue
-        word = "" if said else noun
-        if starts:
-            article = find_article(noun).capitalize()
-            word = article if said else f"{article} {noun}"
-        elif last and last.group(1).lower() in _COPULAS and word:
-            word = f"{find_article(noun)} {noun}"
-        elif last and last.group(1).lower() in ("a", "an") and before.endswith(" "):
-            before = before[: last.start()] + _cased(find_article(noun), last.group(1)) + " "
-        text = before + (word if word else "\0") + after
-        text = text.replace("\0 ", "").replace("\0", "")
-    return _collapse(text)
-
-
-def _cased(word: str, like: str) -> str:
-    return word.capitalize() if like[:1].isupper() else word
 
 
 def _words(claim: Claim, stay: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -340,7 +312,7 @@ def _close(items: list[_Item], i: int) -> None:
         items[i] = replace(right, text=right.text[:1].upper() + right.text[1:])
     elif isinstance(left, _Token):
         if left.low in ("a", "an") and right.text[0].isalpha():
-            items[i - 1] = replace(left, text=_cased(find_article(right.text), left.text))
+            items[i - 1] = replace(left, text=match_case(find_article(right.text), left.text))
         if right.text[0].isalnum() and left.text not in _MATES:
             items[i] = replace(right, spaced=True)
 
@@ -351,7 +323,3 @@ def _join(tokens: Sequence[_Token]) -> str:
     return "".join(
         f"{' ' * (token.spaced and i > 0)}{token.text}" for i, token in enumerate(tokens)
     )
-
-
-def _collapse(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()

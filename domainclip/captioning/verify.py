@@ -14,10 +14,10 @@ from domainclip.endpoints.chat import Endpoints
 from domainclip.endpoints.questions import Question
 from domainclip.errors import UsageError
 from domainclip.knowledge.lexicon import Claim, Lexicon
+from domainclip.knowledge.mentions import own_names
 from domainclip.knowledge.sentences import split_statements
 
 from .checks import CheckContext, Checked, Verdict, drop
-from .checks.names import own_names
 from .pictures import encode_picture, put_picture
 from .requests import Request
 

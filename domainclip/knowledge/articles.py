@@ -15,3 +15,8 @@ def find_article(phrase: str) -> str:
 def with_article(phrase: str) -> str:
     """Return a phrase with "a" or "an" before it."""
     return f"{find_article(phrase)} {phrase}"
+
+
+def match_case(word: str, like: str) -> str:
+    """Return a word with a capital where another has one."""
+    return word.capitalize() if like[:1].isupper() else word

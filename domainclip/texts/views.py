@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import Literal
 
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 
 from domainclip.domains.contract import PromptSet, Traits, TraitWords
 from domainclip.domains.labels import LabelTree
+from domainclip.knowledge.lexicon import Lexicon
 
 from .labels import NAME_VIEWS, say_label
+from .nameless import take_names_out
 from .parts import caption_parts
-from .wrong import WrongCaptions
+from .wrong import KEPT, WrongCaptions
 
 _NONE = np.empty((0, 2), dtype=np.int64)
 
@@ -66,9 +69,12 @@ class TextViews:
             (arXiv:2311.18803) draws by sample, BioCAP (arXiv:2510.20095) by batch.
         caption_draws: Different captions or parts that a picture is said by at once, as in DreamLIP
             (arXiv:2403.17007); fewer where it has fewer.
+        nameless: Probability that a drawn caption loses the names of its label, `take_names_out`.
+        nouns: What pictures of a label show, by node, said in the place of its names.
         negatives: Wrong captions beside each drawn one, see `WrongCaptions`; fewer where fewer can
             be made.
-        words: The words of the field, by which captions are read for what to make wrong.
+        words: The words of the field, by which captions are read for names and for what to make
+            wrong.
         traits: What is known of labels, by node: it is never said as wrong, and what is known of
             the sisters of a label is said rather than anything else.
     """
@@ -89,6 +95,8 @@ class TextViews:
         template_share: float = 0.5,
         draw: Literal["sample", "batch"] = "sample",
         caption_draws: int = 1,
+        nameless: float = 0.0,
+        nouns: Mapping[int, str] | None = None,
         negatives: int = 0,
         words: TraitWords | None = None,
         traits: Mapping[int, Traits] | None = None,
@@ -106,9 +114,14 @@ class TextViews:
         self.template_share = template_share
         self.by_batch = draw == "batch"
         self.caption_draws = caption_draws
+        self.nameless = nameless
+        self.nouns = nouns or {}
         self.negatives = negatives
         self.traits = traits or {}
-        self._wrong = WrongCaptions(words) if negatives else None
+        lexicon = Lexicon(words) if words and (negatives or nameless) else None
+        self._lexicon = lexicon
+        self._wrong = WrongCaptions(lexicon) if negatives else None
+        self._bare = lru_cache(maxsize=KEPT)(self._without_names)
         self._sisters: dict[int, dict[str, set[str]]] = {}
         self._parts: dict[str, tuple[str, ...]] = {}
         self._said: dict[int, tuple[dict[str, str], NDArray[np.float64]]] = {}
@@ -139,7 +152,10 @@ class TextViews:
                 said = [(captions[int(which[i, 0] * len(captions))], False)]
             else:
                 told = self._captions_of(index, source[i]) if wants_caption[i] else ()
-                said = [(text, True) for text in self._tell(index, told, which[i], source[i], rng)]
+                texts = self._tell(index, told, which[i], source[i], rng)
+                if self.nameless:
+                    texts = self._take_names(texts, node, rng)
+                said = [(text, True) for text in texts]
                 if self.both or not said:
                     said.append((self._say(node, view, which[i]), False))
             drawn += [(seen.setdefault(text, len(seen)), text[1], i) for text in said]
@@ -204,6 +220,15 @@ class TextViews:
                 for part in parts:
                     chances[part] = chances.get(part, 0.0) + p * self.part_share / len(parts)
         return chances
+
+    def _take_names(self, texts: Sequence[str], node: int, rng: np.random.Generator) -> list[str]:
+        """Take the names of a label out of some of the texts; they stay different."""
+        chances = rng.random(len(texts))
+        taken = zip(texts, chances, strict=True)
+        return [*dict.fromkeys(self._bare(t, node) if p < self.nameless else t for t, p in taken)]
+
+    def _without_names(self, text: str, node: int) -> str:
+        return take_names_out(text, self.tree, node, self.nouns.get(node, ""), self._lexicon)
 
     def _draw_wrong(
         self,

@@ -22,20 +22,20 @@ Said: TypeAlias = tuple[str, str]
 """A trait and its value."""
 
 KEPT = 2**17
-"""Captions whose swaps stay in memory."""
+"""Captions of which what was read stays in memory."""
 
 
 class WrongCaptions:
     """Makes wrong captions out of right ones.
 
     Args:
-        words: The words of the field; without them only numbers and negations are swapped.
+        lexicon: The words of the field; without them only numbers and negations are swapped.
     """
 
-    def __init__(self, words: TraitWords | None) -> None:
-        self._lexicon = None if words is None else Lexicon(words)
-        self._traits = None if self._lexicon is None else TraitSwaps(self._lexicon)
-        self._deniable = _deniable(words)
+    def __init__(self, lexicon: Lexicon | None) -> None:
+        self._lexicon = lexicon
+        self._traits = None if lexicon is None else TraitSwaps(lexicon)
+        self._deniable = frozenset[Said]() if lexicon is None else _deniable(lexicon.words)
         self._claims = lru_cache(maxsize=KEPT)(self._read_claims)
         self._places = lru_cache(maxsize=KEPT)(self._find)
 
@@ -94,10 +94,10 @@ class WrongCaptions:
         return frozenset((c.trait, c.value) for c in claims if not c.negated)
 
 
-def _deniable(words: TraitWords | None) -> frozenset[Said]:
+def _deniable(words: TraitWords) -> frozenset[Said]:
     """Return the values of traits that can be absent ("no tails"), but for that of absence."""
     found: set[Said] = set()
-    for trait, values in ({} if words is None else words.phrases).items():
+    for trait, values in words.phrases.items():
         there = {v for v, ways in values.items() if not any(way.startswith("no ") for way in ways)}
         found |= {(trait, value) for value in there if len(there) < len(values)}
     return frozenset(found)

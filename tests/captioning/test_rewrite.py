@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainclip.captioning.rewrite import drop_claims, replace_names
+from domainclip.captioning.rewrite import drop_claims
 from domainclip.domains.registry import get_domain
 from domainclip.knowledge.lexicon import Claim, Lexicon
+from domainclip.knowledge.mentions import replace_names
 
 sys.path.insert(0, str(Path(__file__).parent))
 from lamps import LEXICON

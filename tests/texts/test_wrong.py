@@ -20,6 +20,12 @@ from domainclip.texts.wrong import WrongCaptions
 
 BAD = re.compile(r"  | [,.]|\b(an?|the|no|one) (an?|the|no|one)\b|\ban [^aeiouh]|\ba [aeio](?!ne)")
 DOMAINS = ["biology", "medical", "remote_sensing"]
+READ = {
+    name: (lexicon, WrongCaptions(lexicon))
+    for name in DOMAINS
+    for lexicon in [Lexicon(get_domain(name).knowledge.words())]
+}
+COUNTS = {*["no", "one", "two", "three", "four", "five", "six", "single", "few", "several", "many"]}
 
 
 def built_in(name, seed=0):
@@ -142,7 +148,7 @@ def test_every_swap_of_built_in_captions_reads_as_what_it_is_to_claim(name):
 
 @pytest.mark.parametrize("name", DOMAINS)
 def test_wrong_captions_are_english_and_never_right_ones(name):
-    wrong = WrongCaptions(get_domain(name).knowledge.words())
+    wrong = WrongCaptions(Lexicon(get_domain(name).knowledge.words()))
     for captions, traits, _ in built_in(name, seed=1):
         for caption in captions:
             found = wrong.draw(caption, 3, Random(caption), right=captions, own=traits)
@@ -165,7 +171,7 @@ def test_a_domain_without_words_has_numbers_and_negations():
 
 
 def test_what_other_captions_say_and_what_is_known_is_not_said_as_wrong():
-    wrong = WrongCaptions(get_domain("medical").knowledge.words())
+    wrong = WrongCaptions(Lexicon(get_domain("medical").knowledge.words()))
     caption = "a small cell"
     drawn = {t for i in range(40) for t in wrong.draw(caption, 1, Random(i))}
     assert drawn == {"a medium-sized cell", "a large cell"}
@@ -175,7 +181,7 @@ def test_what_other_captions_say_and_what_is_known_is_not_said_as_wrong():
 
 
 def test_values_of_sister_labels_come_first():
-    wrong = WrongCaptions(get_domain("medical").knowledge.words())
+    wrong = WrongCaptions(Lexicon(get_domain("medical").knowledge.words()))
     likely = {"size": {"large"}}
     drawn = [wrong.draw("a small cell", 2, Random(i), likely=likely) for i in range(20)]
     assert {d[0] for d in drawn} == {"a large cell"}
@@ -232,3 +238,21 @@ def test_drawing_negatives_is_quick_once_captions_are_read():
         views.draw(nodes[indices], indices, (0, step))
         times.append(time.perf_counter() - began)
     assert min(times) < 0.010
+
+
+@settings(max_examples=40, deadline=None)
+@given(name=st.sampled_from(DOMAINS), seed=st.integers(0, 10**6), label=st.integers(0, 10**6))
+def test_a_wrong_caption_claims_something_else_or_counts_otherwise(name, seed, label):
+    builtin = get_domain(name).builtin
+    sheets, rng = builtin.sheets(), np.random.default_rng(seed)
+    sheet = sheets[label % len(sheets)]
+    captions = builtin.captions({**sheet.traits, **builtin.individual(sheet, rng)}, rng)
+    lexicon, wrong = READ[name]
+    for caption in captions:
+        for text in wrong.draw(caption, 2, Random(seed), right=captions, own=sheet.traits):
+            before, after = ({(c.trait, c.value, c.negated) for c in lexicon.claims(t)}
+                             for t in (caption, text))  # fmt: skip
+            true = {(trait, value, False) for trait, value in sheet.traits.items()}
+            assert not (after - before) & true, (caption, text)
+            changed = {*text.lower().split()} ^ {*caption.lower().split()}
+            assert before != after or changed & COUNTS, (caption, text)

@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from domainclip.captioning.requests import Request
-from domainclip.captioning.rewrite import drop_claims, replace_names
+from domainclip.captioning.rewrite import drop_claims
 from domainclip.domains.contract import CaptionStyle
 from domainclip.domains.labels import LabelTree
 from domainclip.knowledge.lexicon import Claim
+from domainclip.knowledge.mentions import NAME, replace_names
 from domainclip.knowledge.samples import SOURCES
 from domainclip.knowledge.sentences import split_statements
 
 from .claims import check_contradiction, check_possible, check_unsupported, values_nearby
 from .context import CheckContext, Outcome, Verdict
 from .excerpt import check_copied
-from .names import NAME, check_names
+from .names import check_names
 from .text import (
     check_empty,
     check_garbled,

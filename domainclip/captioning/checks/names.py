@@ -7,28 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from domainclip.domains.labels import LabelTree
 from domainclip.knowledge.lexicon import Claim
+from domainclip.knowledge.mentions import NAME, find_names, own_names
 
 from .context import CheckContext, Verdict
 
-NAME = "name"
-"""The trait of claims that are names."""
 _WORD = re.compile(r"[^\W_]+(?:['’.\-][^\W_]+)*")
 _LONGEST = 4
 """Words of the longest name that is looked for."""
-
-
-def own_names(tree: LabelTree, node: int) -> tuple[str, ...]:
-    """Return every name of a label, longest first: an abbreviated one and a group's too.
-
-    A group's name counts where the label's own begins with it, as "Danaus" does in
-    "Danaus plexippus", which may also be written "D. plexippus".
-    """
-    names = {*tree.all_names(node)}
-    formal = tree.names[node]
-    first, _, rest = formal.partition(" ")
-    if rest and first in tree.path(node)[:-1]:
-        names |= {first, f"{first[0]}. {rest}"}
-    return tuple(sorted(names, key=lambda name: (-len(name), name)))
 
 
 def check_names(context: CheckContext) -> Verdict:
@@ -40,7 +25,7 @@ def check_names(context: CheckContext) -> Verdict:
     if context.tree is None:
         return Verdict("names", "pass")
     text, tree, node = context.text, context.tree, context.request.node
-    own = [*_find(text, own_names(tree, node))]
+    own = [*find_names(text, own_names(tree, node))]
     others = [*_others(text, tree, node, own)]
     if others:
         said = ", ".join(sorted({repr(claim.text) for claim in others}))
@@ -55,16 +40,6 @@ def check_names(context: CheckContext) -> Verdict:
     elif context.names == "say" and not own:
         return Verdict("names", "flag", "does not say the name")
     return Verdict("names", "pass")
-
-
-def _find(text: str, names: Iterable[str]) -> Iterator[Claim]:
-    taken: list[tuple[int, int]] = []
-    for name in names:
-        words = r"[\s_-]+".join(map(re.escape, name.split()))
-        for match in re.finditer(rf"(?<!\w){words}(?!\w)", text, re.I):
-            if not any(match.start() < end and start < match.end() for start, end in taken):
-                taken.append(match.span())
-                yield Claim(NAME, name, match.start(), match.end(), match.group())
 
 
 def _others(text: str, tree: LabelTree, node: int, own: Iterable[Claim]) -> Iterator[Claim]:

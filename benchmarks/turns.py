@@ -1,0 +1,103 @@
+"""Sides of a comparison that run in turn, each in a process of its own, and are kept once done.
+
+A side is told what to do by a job, a plain dictionary. Its folder keeps the job, the log and what
+came out; the same job asked for again is read from there, another one replaces it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from domainclip.model.folder import write_json
+from domainclip.training.environment import git_commit, processor_name
+
+JOB, RESULT, LOG = "job.json", "result.json", "log.txt"
+Job = dict[str, Any]
+Figures = dict[str, Any]
+
+
+def take_turn(script: str | Path, job: Job, folder: Path) -> Figures | None:
+    """Return the figures of one side, run in a process of its own unless that has been done.
+
+    Args:
+        script: The benchmark itself; it answers `--job FOLDER` by `do_job`.
+        job: What to do; plain JSON.
+        folder: Where job, log and figures lie.
+
+    Returns:
+        The figures, or None where the side failed: its log says why, and asking again tries again.
+    """
+    job = json.loads(json.dumps(job, default=str))
+    done = read_figures(job, folder)
+    if done is not None:
+        return done
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_json(folder / JOB, job)
+    tell(f"{datetime.now(UTC):%H:%M:%S} {folder} (load {os.getloadavg()[0]:.1f})")
+    with (folder / LOG).open("w", encoding="utf-8") as log:
+        command = [sys.executable, str(script), "--job", str(folder)]
+        ended = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+    figures = read_figures(job, folder)
+    if figures is None:
+        last = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        tell(f"FAILED ({ended.returncode}): {folder / LOG}: {' | '.join(last[-2:])[:300]}")
+    return figures
+
+
+def read_figures(job: Job, folder: Path) -> Figures | None:
+    """Return the figures of a finished side, None where there are none of this job."""
+    try:
+        same = json.loads((folder / JOB).read_text("utf-8")) == json.loads(json.dumps(job))
+        return dict(json.loads((folder / RESULT).read_text("utf-8"))) if same else None
+    except (OSError, ValueError):
+        return None
+
+
+def do_job(folder: Path, sides: dict[str, Callable[[Job, Path], Figures]]) -> None:
+    """Do the job of a folder, in the process made for it, and write down its figures.
+
+    Args:
+        folder: As `take_turn` made it.
+        sides: What does it, by the `side` that the job names.
+    """
+    job = json.loads((folder / JOB).read_text(encoding="utf-8"))
+    load = os.getloadavg()[0]
+    figures = sides[job["side"]](job, folder)
+    write_json(folder / RESULT, {**figures, "load": round(load, 2), "date": f"{today()}"})
+
+
+def today() -> str:
+    """Return the date."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def describe_machine() -> str:
+    """Return the line that says where and when, for a table's head."""
+    commit = (git_commit() or "no commit")[:10]
+    return f"{today()}, {processor_name()}, {os.cpu_count()} cores, {commit}"
+
+
+def tell(line: str) -> None:
+    """Say a line on standard error at once."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a Markdown table."""
+    for row in [head, ["---"] * len(head), *rows]:
+        print(f"| {' | '.join(map(str, row))} |")
+
+
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean, nan of nothing."""
+    return statistics.fmean(values) if values else float("nan")
