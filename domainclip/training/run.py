@@ -44,12 +44,13 @@ from .advice import advise_recipe
 from .checkpoints import LAST, checkpoint_path
 from .compiling import require_compiler
 from .environment import describe_environment
-from .features import compute_features, fixed_features
+from .features import fix_features
 from .final import test_model
 from .fit import fit, train_loader
 from .guard import say_skipped
 from .loggers import require_loggers
 from .memory import explained_memory
+from .mixing import copy_start, mix_weights
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
@@ -145,6 +146,7 @@ def _run(
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
+    start = copy_start(model, recipe, pretrained)
     adapt(model, recipe.model, pretrained)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
@@ -157,13 +159,7 @@ def _run(
     precision = pick_precision(recipe.train.precision, device, module, train_loader(data, 1, 0))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
-    features = None
-    if fixed_features(recipe):
-        say("the image tower is locked and nothing is augmented: features are computed once")
-        features = module.features = compute_features(
-            module, data.loader("drawn"), device=device, precision=precision, progress=progress
-        )
-        data.blind = True
+    features = module.features = fix_features(module, data, recipe, device, progress)
     if recipe.train.steps is None:
         recipe = _with_steps(recipe, module, data, device, precision)
         module = _module(recipe, model, data, prompts)
@@ -185,6 +181,7 @@ def _run(
         say(f"warning: {line}")
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
     merge_adapters(model)
+    mixture = mix_weights(module, start, data, recipe, device, progress) if start else None
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
@@ -192,7 +189,7 @@ def _run(
     remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
-    remarks = [*warned, *fitted.advice, *remarks]
+    remarks = [*warned, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
     _save(folder, module, data, recipe, domain, pretrained)
     schematic = recipe.data.source == "builtin"
     write_json(
@@ -204,6 +201,7 @@ def _run(
             "steps": fitted.steps,
             "skipped_steps": module.guard.skipped,
             "stopped_early": fitted.stopped,
+            **({"wise_ft": mixture.as_dict()} if mixture else {}),
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
             "texts": {
