@@ -42,6 +42,11 @@ def test_a_rate_from_nothing_on_a_pretrained_model():
     assert advise_recipe(recipe(lock="image"), pretrained=True) == []
 
 
+def test_a_locked_tower_that_was_never_trained():
+    (line,) = advise_recipe(recipe(lock="text"), pretrained=False)
+    assert line.startswith("model.lock holds the text tower, which was never trained")
+
+
 def test_a_slow_loader():
     assert advise_loader(31.0, 100.0, 50, 2) == [
         "31% of the time goes by waiting for batches; raise data.workers (2), or let pictures be "
