@@ -136,7 +136,7 @@ class Measured:
         self, split: str, labels: NDArray[np.int64], texts: Sequence[Sequence[str]], head: str
     ) -> NDArray[np.float64]:
         """Return whether the best label of each picture is its own."""
-        classes = embed_labels(self.model, texts, self.prompts.pooling)
+        classes = embed_labels(self.model, texts, self.prompts.pooling, head=head)
         best = (self.images(split, head) @ classes.T).argmax(dim=1).cpu().numpy()
         right = labels[best] == self.data.splits[split].nodes
         return np.asarray(right, dtype=np.float64)
@@ -149,7 +149,7 @@ class Measured:
         index = {text: i for i, text in enumerate(texts)}
         pairs = [(i, index[text]) for i, text in enumerate(said)]
         with torch.no_grad():
-            encoded = embed_labels(self.model, [[text] for text in texts]).cpu()
+            encoded = embed_labels(self.model, [[text] for text in texts], head="captions").cpu()
         images = self.images(split, "captions").cpu()
         hits = find_hits(images, encoded, pairs, groups=groups)
         return {

@@ -115,7 +115,7 @@ def find_pairs(
     texts = sorted({text for several in captions for text in several})
     index = {text: i for i, text in enumerate(texts)}
     pairs = [(i, index[text]) for i, several in enumerate(captions) for text in several]
-    encoded = embed_labels(model, [[text] for text in texts])
+    encoded = embed_labels(model, [[text] for text in texts], head="captions")
     hits = find_hits(embed("captions").cpu(), encoded.cpu(), pairs)
     names, sums, counts = [], [], []
     asked = np.bincount(hits.pictures, minlength=len(captions)).astype(np.float64)

@@ -38,7 +38,7 @@ def text_features(model: DomainClip, texts: Sequence[str]) -> Tensor:
 
     with torch.inference_mode():
         device = next(iter(model.parameters())).device
-        return model.encode_text(model.tokenize(texts).to(device)).float().cpu()
+        return model.encode_text(model.tokenize(texts, HEAD).to(device)).float().cpu()
 
 
 def weights_digest(model: DomainClip) -> str:

@@ -19,7 +19,7 @@ from .joining import join_captions
 from .opening import Opened, open_builtin, open_own, packed_side
 from .packed import Packed
 from .parallel import cpu_count
-from .replay import append_replay, open_replay
+from .replay import append_replay, hold_out, open_replay
 from .sampling import StepSampler, even_out, find_parents, group_for_balance, say_sisters
 
 
@@ -62,6 +62,7 @@ class PictureData(L.LightningDataModule):
         self.size, self.seed, self.augment = size, recipe.seed, augment
         self.batch_size, self.eval_batch_size = recipe.data.batch_size, recipe.evaluate.batch_size
         self.replay, self.replayed = opened.replay, recipe.data.replayed
+        self.held = opened.held
         train = self.splits["train"]
         self.drawn = train if self.replay is None else append_replay(train, self.replay)
         """What steps draw from: the training pictures, and the replayed ones after them."""
@@ -126,8 +127,9 @@ class PictureData(L.LightningDataModule):
         return StepLoader(batches, sampler, self.workers)
 
     def loader(self, split: str) -> DataLoader[Batch]:
-        """Return the pictures of a split, or `drawn`, as they are and in order."""
-        pictures = self.drawn if split == "drawn" else self.splits[split]
+        """Return the pictures of a split, `drawn` or `held`, as they are and in order."""
+        others = {"drawn": self.drawn, "held": self.held}
+        pictures = others.get(split) or self.splits[split]
         packed = isinstance(pictures.pictures, Packed)  # then a batch costs less than a process
         workers = 0 if packed else self.workers
         return whole_loader(pictures, self.size, self.eval_batch_size, workers)
@@ -168,9 +170,13 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
 
 def _add_replay(opened: Opened, recipe: Recipe, domain: Domain, side: int) -> Opened:
     replay = open_replay(recipe, domain, side)
+    pictures, held = replay.pictures, None
+    if recipe.train.wise_ft:
+        pictures, held = hold_out(pictures, recipe.seed)
     return replace(
         opened,
-        replay=replay.pictures,
+        replay=pictures,
+        held=held,
         parts={**opened.parts, "replay": replay.digest},
         messages=[*opened.messages, *replay.messages],
         licences=tuple(sorted({*opened.licences, *replay.licences})),

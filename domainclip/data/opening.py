@@ -50,6 +50,8 @@ class Opened:
 
     replay: PictureSet | None = None
     """General pictures that are mixed into training, with captions; their nodes are negative."""
+    held: PictureSet | None = None
+    """General pictures that are not, where it is asked at the end what was forgotten."""
 
     @property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domainclip.domains.contract import Domain
-from domainclip.errors import DataError
+from domainclip.errors import DataError, UsageError
 from domainclip.recipe.schema import Recipe
 
 from .batches import PictureSet
@@ -18,6 +18,8 @@ from .decoding import Decoded, Decoder, find_unreadable, pack
 from .packed import Packed, Pictures, fingerprint
 from .raw import open_raw
 from .table import Table
+
+_FEWEST_HELD, _MOST_HELD = 4, 500
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,34 @@ class Both:
         pixels[~late] = self.first.read(asked[~late])
         pixels[late] = self.second.read(asked[late] - len(self.first))
         return pixels
+
+
+def hold_out(again: PictureSet, seed: int) -> tuple[PictureSet, PictureSet]:
+    """Return the replayed pictures in two parts: to train on, and a tenth to see what is forgotten.
+
+    Raises:
+        UsageError: If there are too few.
+    """
+    n = len(again)
+    held = min(_MOST_HELD, max(_FEWEST_HELD, n // 10))
+    if n < 2 * held:
+        raise UsageError(
+            f"train.wise_ft holds {held} replayed pictures out, and data.replay has {n}",
+            "replay more pictures, or leave out train.wise_ft",
+        )
+    order = np.random.default_rng([seed, 5]).permutation(n)
+    return _part(again, np.sort(order[held:])), _part(again, np.sort(order[:held]))
+
+
+def _part(pictures: PictureSet, rows: NDArray[np.int64]) -> PictureSet:
+    return replace(
+        pictures,
+        rows=pictures.rows[rows],
+        nodes=pictures.nodes[rows],
+        ids=tuple(pictures.ids[row] for row in rows),
+        captions=[pictures.captions[row] for row in rows],
+        groups=tuple(pictures.groups[row] for row in rows),
+    )
 
 
 def append_replay(train: PictureSet, again: PictureSet) -> PictureSet:

@@ -113,7 +113,7 @@ class ZeroShotClassifier:
             raise LabelError(f"the label {double!r} is given twice", "give each label once")
         self.head_ = network.head(head or ("captions" if isinstance(labels, Mapping) else "names"))
         self.classes_ = np.array(names, dtype=object)
-        self.label_features_ = embed_labels(network, texts, prompts.pooling)
+        self.label_features_ = embed_labels(network, texts, prompts.pooling, head=self.head_)
         self.notice_ = str(card.get("notice", ""))
         return self
 

@@ -20,8 +20,8 @@ _ZERO_SHOT_VIEWS = ("formal", "common", "formal_common", "path_common")
 class TextEncoder(Protocol):
     """What is needed of a model to turn texts into features."""
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Return token ids of shape (n, context_length)."""
+    def tokenize(self, texts: Sequence[str], head: str = "names") -> Tensor:
+        """Return token ids of shape (n, context_length) of texts for a head."""
         ...
 
     def encode_text(self, tokens: Tensor, normalize: bool = True) -> Tensor:
@@ -53,6 +53,7 @@ def embed_labels(
     texts_per_label: Sequence[Sequence[str]],
     pooling: Literal["normalise-mean", "mean-normalise"] = "normalise-mean",
     batch_size: int = 512,
+    head: str = "names",
 ) -> Tensor:
     """Return one unit vector for each label, pooled over its texts, shape (C, dim), float32.
 
@@ -63,6 +64,7 @@ def embed_labels(
         texts_per_label: The sentences that say each label.
         pooling: The pooling order of the prompt set: published numbers depend on it.
         batch_size: Texts per forward pass.
+        head: The head that they will be compared under.
 
     Raises:
         LabelError: If a label has no text.
@@ -78,7 +80,7 @@ def embed_labels(
     device = next(iter(model.parameters())).device
     features = []
     for start in range(0, len(unique), batch_size):
-        tokens = model.tokenize(unique[start : start + batch_size]).to(device)
+        tokens = model.tokenize(unique[start : start + batch_size], head).to(device)
         batch = model.encode_text(tokens, normalize=False).float()
         features.append(
             functional.normalize(batch, dim=-1) if pooling == "normalise-mean" else batch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +18,9 @@ from torch.nn import functional
 
 MAX_LOG_SCALE = math.log(100.0)
 """CLIP's bound on the log of the logit scale (arXiv:2103.00020, section 2.5)."""
+
+PREFIXES = {"names": "name:", "captions": "caption:"}
+"""Words that tell the text tower where a text comes from, where a model is trained with them."""
 
 
 class Tokenizer(Protocol):
@@ -55,6 +58,8 @@ class DomainClip(nn.Module):
         preprocess: Size, mean and standard deviation of its pictures.
         config: open_clip's `model_cfg` of it, from which the model folder is written.
         heads: The heads to have; `names` always exists.
+        prefixes: Head -> word that its texts begin with (prefix conditioning, Saito et al. 2022,
+            arXiv:2206.01125); {} for none.
     """
 
     def __init__(
@@ -64,11 +69,13 @@ class DomainClip(nn.Module):
         preprocess: Preprocess,
         config: dict[str, Any],
         heads: Sequence[str] = ("names",),
+        prefixes: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.preprocess = preprocess
         self.config = config
+        self.prefixes = dict(prefixes or {})
         self.projection_key, head = take_projection(clip.visual)
         self.clip: Any = clip
         self.heads = nn.ModuleDict({"names": head})
@@ -80,6 +87,11 @@ class DomainClip(nn.Module):
             if name not in self.heads:
                 self.heads[name] = _twin(head, config["embed_dim"])
                 self.log_scales[name] = _scalar(self.log_scales["names"])
+        bias = getattr(clip, "logit_bias", None)
+        clip.logit_bias = None
+        self.biases = nn.ParameterDict(
+            {name: _scalar(bias) for name in self.heads} if bias is not None else {}
+        )
 
     @property
     def _trims_text(self) -> bool:
@@ -109,9 +121,14 @@ class DomainClip(nn.Module):
         """Return the head that serves `name`: itself where it exists, else `names`."""
         return name if name in self.heads else "names"
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Return token ids of shape (n, context_length)."""
-        return self.tokenizer(list(texts), context_length=self.context_length)
+    def say(self, texts: Sequence[str], head: str = "names") -> list[str]:
+        """Return texts as the text tower gets them: with the prefix of a head, if it has one."""
+        prefix = self.prefixes.get(head)
+        return [f"{prefix} {text}" for text in texts] if prefix else list(texts)
+
+    def tokenize(self, texts: Sequence[str], head: str = "names") -> Tensor:
+        """Return token ids of shape (n, context_length) of texts for a head."""
+        return self.tokenizer(self.say(texts, head), context_length=self.context_length)
 
     def pool(self, pixels: Tensor) -> Tensor:
         """Return pooled image features of shape (n, width) for normalised pixels (n, 3, s, s)."""
@@ -152,11 +169,26 @@ class DomainClip(nn.Module):
         scale: Tensor = self.log_scales[self.head(head)].exp()
         return scale
 
+    def bias(self, head: str = "names") -> Tensor:
+        """Return the logit bias of a head as a scalar; only models trained by sigmoid have one."""
+        bias: Tensor = self.biases[self.head(head)]
+        return bias
+
+    def add_biases(self, value: float) -> None:
+        """Give every head a logit bias, as the sigmoid loss needs one (arXiv:2303.15343)."""
+        for name in self.heads:
+            self.biases[name] = _scalar(torch.tensor(value))
+        self.config["init_logit_bias"] = value  # open_clip then expects one in the weights
+
     @torch.no_grad()
     def clamp_scales(self) -> None:
         """Hold every log scale in [0, ln 100]."""
         for scale in self.log_scales.parameters():
             scale.clamp_(0.0, MAX_LOG_SCALE)
+
+    def beside_towers(self) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """Return what is trained beside the towers: heads, log scales and biases."""
+        return self.heads, self.log_scales, self.biases
 
     def stock_state(self) -> dict[str, Tensor]:
         """Return the weights under open_clip's own names, with the names head folded in."""
@@ -164,6 +196,8 @@ class DomainClip(nn.Module):
             k: v for k, v in self.clip.state_dict().items() if not k.startswith("visual._taken")
         }
         state["logit_scale"] = self.log_scales["names"].detach()
+        if len(self.biases):
+            state["logit_bias"] = self.biases["names"].detach()
         head: Any = self.heads["names"]
         if self.projection_key == "proj":
             state["visual.proj"] = head.weight.detach().T.contiguous()
@@ -173,9 +207,13 @@ class DomainClip(nn.Module):
         return state
 
     def heads_state(self) -> dict[str, Tensor]:
-        """Return the weights of every head on the pooled feature, and their log scales."""
-        state = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
-        return state | {f"log_scales.{k}": v for k, v in self.log_scales.state_dict().items()}
+        """Return the weights of every head on the pooled feature, their log scales and biases."""
+        parts = {"heads": self.heads, "log_scales": self.log_scales, "biases": self.biases}
+        return {
+            f"{part}.{k}": v
+            for part, values in parts.items()
+            for k, v in values.state_dict().items()
+        }
 
 
 def take_projection(visual: Any) -> tuple[str, nn.Module]:

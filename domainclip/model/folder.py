@@ -39,6 +39,8 @@ def create_model(
     context_length: int = 0,
     image_size: int = 0,
     init_scale: float = 0.0,
+    init_bias: float | None = None,
+    prefixes: Mapping[str, str] | None = None,
 ) -> tuple[DomainClip, bool]:
     """Build a model from a name.
 
@@ -49,6 +51,8 @@ def create_model(
         context_length: Tokens per text; 0 for the model's own. Learned positions are cut.
         image_size: Side of the input in pixels; 0 for the model's own.
         init_scale: Logit scale to start from; 0 for the model's own.
+        init_bias: Logit bias to start from where the model has none; None for no bias.
+        prefixes: Head -> word that its texts begin with; None for the model's own.
 
     Returns:
         The model in train mode, and whether its weights are pretrained.
@@ -93,7 +97,9 @@ def create_model(
     if init_scale and not pretrained:
         clip.logit_scale.data.fill_(math.log(init_scale))
     preprocess = _preprocess_of(clip)
-    model = DomainClip(clip, tokenizer, preprocess, config, heads)
+    model = DomainClip(clip, tokenizer, preprocess, config, heads, prefixes)
+    if init_bias is not None and not len(model.biases):
+        model.add_biases(init_bias)
     if name.startswith("local-dir:"):
         _load_heads(model, Path(name.removeprefix("local-dir:")))
     return model, pretrained
@@ -162,6 +168,8 @@ def save_model(
     _write_weights(model.stock_state(), folder / WEIGHTS)
     _write_weights(model.heads_state(), folder / HEADS)
     card = {"heads": list(model.heads), "resize": pre.resize, **card}
+    if model.prefixes:
+        card["prefixes"] = model.prefixes
     if tree is not None:
         tree.to_csv(folder / LABELS)
         card |= {"ranks": list(tree.ranks), "labels": tree.digest()}
@@ -257,7 +265,9 @@ def _load_heads(model: DomainClip, folder: Path) -> None:
     _, unknown = model.load_state_dict(wanted, strict=False)
     if unknown:
         raise DataError(f"{folder / HEADS} does not fit the model: {', '.join(unknown[:5])}")
-    resize = int(read_card(folder).get("resize", 0))
+    card = read_card(folder)
+    model.prefixes = model.prefixes or dict(card.get("prefixes", {}))
+    resize = int(card.get("resize", 0))
     if resize >= model.preprocess.size:
         model.preprocess = replace(model.preprocess, resize=resize)
 

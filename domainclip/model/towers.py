@@ -95,7 +95,7 @@ def _count_once(norm: Any, args: Any, *, momentum: float | None) -> None:
     """Leave a batch out of the statistics where it is computed again, which backward does."""
     again = torch._C._current_graph_task_id() != -1
     norm.momentum = 0.0 if again else momentum
-    if again and norm.training:
+    if again and norm.training and norm.track_running_stats:
         norm.num_batches_tracked -= 1
 
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from .clip import DomainClip
 
 
-def find_cut(model: DomainClip, texts: Sequence[str], tokens: Tensor) -> NDArray[np.bool_]:
+def find_cut(
+    model: DomainClip, texts: Sequence[str], tokens: Tensor, head: str = "names"
+) -> NDArray[np.bool_]:
     """Return which texts the tokenizer cut, shape (n,).
 
     A text was cut exactly if one more token of room gives anything but padding; only texts that
@@ -22,6 +24,7 @@ def find_cut(model: DomainClip, texts: Sequence[str], tokens: Tensor) -> NDArray
         model: The model whose tokenizer was used.
         texts: The texts.
         tokens: Their token ids as `model.tokenize` gave them, shape (n, context_length).
+        head: The head that they are for.
     """
     cut = np.zeros(len(texts), dtype=bool)
     length = tokens.shape[1] + 1
@@ -29,7 +32,8 @@ def find_cut(model: DomainClip, texts: Sequence[str], tokens: Tensor) -> NDArray
     # Two places, since some tokenizers blank out the end token.
     full = np.flatnonzero((tokens[:, -2:] != padding).any(dim=1).numpy())
     if len(full):
-        longer = model.tokenizer([texts[i] for i in full.tolist()], context_length=length)
+        said = model.say([texts[i] for i in full.tolist()], head)
+        longer = model.tokenizer(said, context_length=length)
         short = tokens[torch.from_numpy(full)]
         behind = (longer[:, :-1] == short).all(dim=1) & (longer[:, -1] == padding)
         before = (longer[:, 1:] == short).all(dim=1) & (longer[:, 0] == padding)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from domainclip.domains.contract import TraitWords
 from domainclip.knowledge.articles import with_article
 from domainclip.knowledge.lexicon import Claim, Lexicon
-from domainclip.knowledge.wordings import LINKS, PLACE, Words, key_of
+from domainclip.knowledge.wordings import PLACE, Words, key_of
 
 _ARTICLE = re.compile(r"(an?|the) ", re.IGNORECASE)
 _BEFORE = re.compile(r"(?:^|[.,;:!?]|\b(?:and|or|with|has|have|showing|shows))\s*$", re.IGNORECASE)
@@ -112,7 +112,7 @@ class TraitSwaps:
             key = key[1:]  # a word of degree before it: "very large"
         else:
             return
-        if whole is None and not LINKS.isdisjoint(key):  # the article of "a thin rim of" goes too
+        if whole is None and "of" in key:  # the article of "a thin rim of" goes too
             article = re.search(r"(?<!\w)an? $", text[:start], re.IGNORECASE)
             start = article.start() if article else start
         for value, ways in self._ways[claim.trait].items():
@@ -158,9 +158,9 @@ def _adjective(text: str, claim: Claim, key: Words, ways: Sequence[_Way]) -> str
         if way.places or way.is_absence or " " not in way.text or {*adjectives} <= {*key}:
             continue
         said = way.text.rpartition(" ")[0]
-        if LINKS.isdisjoint(adjectives):
-            return f"{article if LINKS.isdisjoint(key) else ''} {said}".strip()
-        if not LINKS.isdisjoint(key) or _stands_free(text, claim):
+        if "of" not in adjectives:
+            return f"{'' if 'of' in key else article} {said}".strip()
+        if "of" in key or _stands_free(text, claim):
             return f"{way.article} {said}".strip()  # "a thin rim of"
     return ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 from typing import Literal
 
@@ -17,7 +18,7 @@ from domainclip.knowledge.lexicon import Lexicon
 from .labels import NAME_VIEWS, say_label
 from .nameless import take_names_out
 from .parts import caption_parts
-from .wrong import WrongCaptions
+from .wrong import KEPT, WrongCaptions
 
 _NONE = np.empty((0, 2), dtype=np.int64)
 
@@ -120,7 +121,7 @@ class TextViews:
         lexicon = Lexicon(words) if words and (negatives or nameless) else None
         self._lexicon = lexicon
         self._wrong = WrongCaptions(lexicon) if negatives else None
-        self._bare: dict[tuple[str, int], str] = {}
+        self._bare = lru_cache(maxsize=KEPT)(self._without_names)
         self._sisters: dict[int, dict[str, set[str]]] = {}
         self._parts: dict[str, tuple[str, ...]] = {}
         self._said: dict[int, tuple[dict[str, str], NDArray[np.float64]]] = {}
@@ -222,17 +223,12 @@ class TextViews:
 
     def _take_names(self, texts: Sequence[str], node: int, rng: np.random.Generator) -> list[str]:
         """Take the names of a label out of some of the texts; they stay different."""
-        taken = []
-        for text, chance in zip(texts, rng.random(len(texts)), strict=True):
-            if chance < self.nameless:
-                if (text, node) not in self._bare:
-                    noun = self.nouns.get(node, "")
-                    self._bare[text, node] = take_names_out(
-                        text, self.tree, node, noun, self._lexicon
-                    )
-                text = self._bare[text, node]
-            taken.append(text)
-        return [*dict.fromkeys(taken)]
+        chances = rng.random(len(texts))
+        taken = zip(texts, chances, strict=True)
+        return [*dict.fromkeys(self._bare(t, node) if p < self.nameless else t for t, p in taken)]
+
+    def _without_names(self, text: str, node: int) -> str:
+        return take_names_out(text, self.tree, node, self.nouns.get(node, ""), self._lexicon)
 
     def _draw_wrong(
         self,

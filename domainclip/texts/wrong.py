@@ -22,7 +22,7 @@ Said: TypeAlias = tuple[str, str]
 """A trait and its value."""
 
 KEPT = 2**17
-"""Captions whose swaps stay in memory."""
+"""Captions of which what was read stays in memory."""
 
 
 class WrongCaptions:
@@ -36,7 +36,7 @@ class WrongCaptions:
         self._lexicon = lexicon
         self._traits = None if lexicon is None else TraitSwaps(lexicon)
         self._deniable = frozenset[Said]() if lexicon is None else _deniable(lexicon.words)
-        self._claims = lru_cache(maxsize=KEPT)(self._read_claims)
+        self._truth = lru_cache(maxsize=KEPT)(self._read_claims)
         self._places = lru_cache(maxsize=KEPT)(self._find)
 
     def draw(
@@ -60,7 +60,7 @@ class WrongCaptions:
             likely: Values of each trait that labels like it have; taken where there are any.
         """
         places = self._places(caption)
-        known = [(own or {}).items(), *map(self._claims, right)]
+        truth, own = self._truth(tuple(right)), own or {}
         taken = {_plain(text) for text in (caption, *right)}
         likely = likely or {}
         order = rng.sample(places, len(places))
@@ -68,7 +68,10 @@ class WrongCaptions:
         for place in (*order, *order):  # two swaps of one place where there are too few places
             if len(found) == n:
                 break
-            options = [s for s in place if not any((s.trait, s.value) in said for said in known)]
+            options = [
+                s for s in place
+                if not (s.trait and own.get(s.trait) == s.value) and (s.trait, s.value) not in truth
+            ]  # fmt: skip
             near = [s for s in options if s.value in likely.get(s.trait, ())]
             at = rng.random()
             for swap in _from(near, at) + _from(options, at):
@@ -88,10 +91,10 @@ class WrongCaptions:
         places += [] if self._traits is None else self._traits.find(caption, claims)
         return tuple(tuple(options) for options in places)
 
-    def _read_claims(self, caption: str) -> frozenset[Said]:
-        """Return what a caption says to be so."""
-        claims = () if self._lexicon is None else self._lexicon.claims(caption)
-        return frozenset((c.trait, c.value) for c in claims if not c.negated)
+    def _read_claims(self, captions: tuple[str, ...]) -> frozenset[Said]:
+        """Return what captions say to be so."""
+        claims = () if self._lexicon is None else map(self._lexicon.claims, captions)
+        return frozenset((c.trait, c.value) for said in claims for c in said if not c.negated)
 
 
 def _deniable(words: TraitWords) -> frozenset[Said]:

@@ -40,6 +40,11 @@ def advise_recipe(recipe: Recipe, pretrained: bool) -> list[str]:
             f"optim.lr {lr:g} is a rate for training from nothing and makes a pretrained model "
             "forget; 1e-5 is usual"
         )
+    if recipe.model.lock != "none" and not pretrained:
+        lines.append(
+            f"model.lock holds the {recipe.model.lock} tower, which was never trained; "
+            "name a pretrained model by model.name"
+        )
     return lines
 
 

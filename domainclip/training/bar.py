@@ -8,12 +8,24 @@ from typing import Any
 import lightning as L
 from tqdm import tqdm
 
+from .memory import peak_memory_mb
+from .metrics import MetricsLog
+
 
 class ProgressBar(L.Callback):
-    """One bar over the whole run, on standard error: rate, time left, loss, best validation."""
+    """One bar over the whole run, on standard error.
 
-    def __init__(self, steps: int, batch_size: int) -> None:
-        self.steps, self.batch_size = steps, batch_size
+    It shows rate, time left, loss, best validation, share of the time spent waiting for batches,
+    and the most memory so far.
+
+    Args:
+        steps: Steps of the whole run.
+        batch_size: Pictures per step, of all devices.
+        figures: Measures the waiting.
+    """
+
+    def __init__(self, steps: int, batch_size: int, figures: MetricsLog) -> None:
+        self.steps, self.batch_size, self.figures = steps, batch_size, figures
         self.bar: tqdm[Any] | None = None
         self._best = 0.0
 
@@ -38,7 +50,13 @@ class ProgressBar(L.Callback):
             self.bar.update(self.batch_size)
             if trainer.global_step % 10 == 0:
                 loss = float(trainer.callback_metrics.get("train_loss", 0.0))
-                self.bar.set_postfix_str(f"loss {loss:.3f}, val top-1 {self._best:.3f}", False)
+                wait = self.figures.waited / max(self.figures.worked, 1e-9)
+                memory = peak_memory_mb(module.device.type) / 1024
+                self.bar.set_postfix_str(
+                    f"loss {loss:.3f}, val top-1 {self._best:.3f}, wait {wait:.0%}, "
+                    f"{memory:.1f} GB",
+                    refresh=False,
+                )
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Keep the best validation for the bar."""

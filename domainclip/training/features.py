@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from domainclip.data.batches import Batch
+from domainclip.data.datamodule import PictureData
 from domainclip.recipe.schema import Recipe
 
 from .module import ContrastiveModule
@@ -18,6 +19,36 @@ from .module import ContrastiveModule
 def fixed_features(recipe: Recipe) -> bool:
     """Return whether the image features of a run are the same in every step."""
     return recipe.model.lock == "image" and not recipe.train.augment
+
+
+def fix_features(
+    module: ContrastiveModule, data: PictureData, recipe: Recipe, device: str, progress: bool
+) -> Tensor | None:
+    """Return the features of all pictures that steps draw from, where they stay the same.
+
+    The training pictures themselves are then left out of the batches of `data`. Features are kept
+    in memory only; a run that is taken up computes them again.
+
+    Args:
+        module: Holds the model.
+        data: The pictures.
+        recipe: The recipe, with the precision found.
+        device: "cpu", "cuda" or "mps".
+        progress: Draw a progress bar and a note on standard error.
+    """
+    if not fixed_features(recipe):
+        return None
+    if progress:
+        print(
+            "the image tower is locked and nothing is augmented: features are computed once",
+            file=sys.stderr,
+        )
+    precision = recipe.train.precision
+    features = compute_features(
+        module, data.loader("drawn"), device=device, precision=precision, progress=progress
+    )
+    data.blind = True
+    return features
 
 
 @torch.no_grad()

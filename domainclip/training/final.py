@@ -119,7 +119,7 @@ def test_retrieval(
     index = {text: i for i, text in enumerate(texts)}
     with torch.no_grad():
         images = module.model.project(pooled[torch.from_numpy(rows)], "captions")
-        encoded = embed_labels(module.model, [[text] for text in texts])
+        encoded = embed_labels(module.model, [[text] for text in texts], head="captions")
     # Few and small: one machine's kernels, so that ties do not depend on the device.
     hits = find_hits(
         images.cpu(), encoded.cpu(), [(i, index[captions[row]]) for i, row in enumerate(rows)]
@@ -174,7 +174,7 @@ def _count(
     batch_size: int = 1024,
 ) -> None:
     """Classify by batches, so that no matrix of pictures and labels is ever kept."""
-    labels = embed_labels(module.model, texts, prompts.pooling)
+    labels = embed_labels(module.model, texts, prompts.pooling, head=head)
     scale = module.model.scale(head)
     for start in range(0, len(pooled), batch_size):
         images = module.model.project(pooled[start : start + batch_size], head)

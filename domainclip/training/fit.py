@@ -77,7 +77,7 @@ def fit(
         folder / "checkpoints", LAST, enable_version_counter=False, save_on_train_epoch_end=False,
     )  # fmt: skip
     stop = StopOnSignal()
-    loggers = open_loggers(recipe, folder)
+    loggers = open_loggers(recipe, folder, done)
     log = MetricsLog(
         folder / "metrics.jsonl", recipe.data.batch_size, steps, max(1, min(20, every)), loggers
     )
@@ -94,7 +94,7 @@ def fit(
     if recipe.train.patience:
         callbacks.append(EarlyStopping("val_score", mode="max", patience=recipe.train.patience))
     if progress:
-        callbacks.insert(0, ProgressBar(steps, recipe.data.batch_size))
+        callbacks.insert(0, ProgressBar(steps, recipe.data.batch_size, log))
     trainer = L.Trainer(
         accelerator="gpu" if device == "cuda" else device,
         devices=1,

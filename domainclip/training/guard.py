@@ -9,6 +9,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from domainclip.model.gates import Gates
+
 LIMIT = 3
 """Skipped steps in a row at which a run ends."""
 
@@ -80,7 +82,11 @@ class StepGuard(L.Callback):
 
 def running_statistics(module: nn.Module) -> list[Tensor]:
     """Return the buffers of layers that keep running statistics, such as batch normalisation."""
-    layers = (m for m in module.modules() if getattr(m, "running_mean", None) is not None)
+    layers = (
+        m
+        for m in module.modules()
+        if isinstance(m, Gates) or getattr(m, "running_mean", None) is not None
+    )
     return [buffer for layer in layers for buffer in layer.buffers(recurse=False)]
 
 

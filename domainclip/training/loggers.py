@@ -28,16 +28,23 @@ def require_loggers(names: Sequence[str]) -> None:
             )
 
 
-def open_loggers(recipe: Recipe, folder: Path) -> list[Logger]:
+def open_loggers(recipe: Recipe, folder: Path, done: int) -> list[Logger]:
     """Return the loggers of a recipe; they write below the run folder.
 
     Weights & Biases sends nothing unless WANDB_API_KEY is set: then a run that goes on is one run
     there too.
+
+    Args:
+        recipe: Names the loggers.
+        folder: The run folder.
+        done: Steps that a run goes on from; what was logged past them is hidden.
     """
     loggers: list[Logger] = []
     for name in recipe.train.loggers:
         if name == "tensorboard":
-            loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
+            loggers.append(
+                TensorBoardLogger(folder, name="", version="tensorboard", purge_step=done + 1)
+            )
         else:
             loggers.append(_wandb(folder))
         loggers[-1].log_hyperparams({k: str(v) for k, v in flatten(recipe).items()})

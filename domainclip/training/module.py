@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any
@@ -10,17 +11,20 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from domainclip.data.batches import Batch
 from domainclip.model.clip import DomainClip
-from domainclip.model.losses import caption_loss, clip_loss, multi_positive_loss
 from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
 from domainclip.texts.views import TextViews
 
+from .gradcache import ChunkedFeatures, Context
 from .guard import StepGuard
+from .objective import HEADS, Objective, Said
 from .optimizer import build_optimizer
+from .processes import average_gradients, count_processes, gather, my_share, process_rank
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class ContrastiveModule(L.LightningModule):
         embed_classes: Returns the class features (classes, dim) that validation compares with, from
             the model as it is; called once a validation.
         classes: Label node of each class, shape (classes,), in the same order.
+        weights: Weight of each picture by its index, shape (n,); None where all count alike.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class ContrastiveModule(L.LightningModule):
         *,
         embed_classes: Callable[[DomainClip], Tensor],
         classes: Sequence[int],
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -67,6 +73,7 @@ class ContrastiveModule(L.LightningModule):
         self.recipe = recipe
         self.steps = steps
         self.embed_classes = embed_classes
+        self.objective = Objective(recipe.loss, views.tree, weights)
         self.register_buffer(
             "classes", torch.as_tensor(classes, dtype=torch.long), persistent=False
         )
@@ -82,8 +89,9 @@ class ContrastiveModule(L.LightningModule):
         self.guard = StepGuard()
         self.features: Tensor | None = None
         """Pooled features of all training pictures, shape (n, width), where none changes them."""
-        self._tokens: dict[str, Tensor] = {}
-        self._cut: set[str] = set()
+        self._tokens: dict[tuple[str, str], Tensor] = {}
+        self._cut: set[tuple[str, str]] = set()
+        self._chunked: list[ChunkedFeatures] = []
         self._hits: list[Tensor] = []
         self._chances: list[Tensor] = []
 
@@ -96,52 +104,101 @@ class ContrastiveModule(L.LightningModule):
         """Return the loss of one batch."""
         loss = self.loss(batch)
         self.guard.loss = loss.detach()
-        self.log("train_loss", loss.detach(), prog_bar=False)
+        self.log("train_loss", loss.detach(), prog_bar=False, sync_dist=count_processes() > 1)
         return loss
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Send the gradient back, through each chunk where the batch was taken in chunks."""
+        super().backward(loss, *args, **kwargs)
+        self._finish_backward(self.trainer.precision_plugin.forward_context)
+
+    def backpropagate(self, batch: Batch, context: Context = nullcontext) -> Tensor:
+        """Return the loss of a batch, its gradient computed, outside a trainer.
+
+        Args:
+            batch: The batch.
+            context: Gives what forward passes run under, such as autocast.
+        """
+        with context():
+            loss = self.loss(batch)
+        torch.autograd.backward(loss)
+        self._finish_backward(context)
+        return loss
+
+    def _finish_backward(self, context: Context) -> None:
+        chunked, self._chunked = self._chunked, []
+        for features in chunked:
+            features.backward(context)
+        if chunked:
+            average_gradients(self.model)
+
     def loss(self, batch: Batch) -> Tensor:
-        """Return the contrastive loss of a batch: names and captions each under their own head."""
+        """Return the contrastive loss of a batch: names and captions each under their own head.
+
+        With several processes it is this one's part, scaled so that the mean of all is the whole.
+        """
+        # Dropout of a step depends on the step alone, whether the run was taken up or not.
+        seed = np.random.SeedSequence([self.recipe.seed, 2, batch.step, process_rank()])
+        torch.manual_seed(int(seed.generate_state(1)[0]))
+        said = self.say(batch)
+        tokens, micro = my_share(said.tokens), self.recipe.train.micro_batch
+        if self.features is not None:
+            mine = my_share(batch.indices).to(self.features.device)
+            pooled = self.features[mine].to(self.device)
+        elif micro:
+            pooled = self._in_chunks(self._pool, self.model.clip.visual, batch.pixels)
+        else:
+            pooled = self._pool(batch.pixels)
+        if micro:
+            encoded = self._in_chunks(self.model.encode_text, self.model.text_tower, tokens)
+        else:
+            encoded = self.model.encode_text(tokens)
+        loss: Tensor = self.objective(
+            self.model, gather(pooled), gather(encoded)[: len(said.tokens)], said, batch
+        )
+        return loss
+
+    def _in_chunks(
+        self, encode: Callable[[Tensor], Tensor], tower: nn.Module, inputs: Tensor
+    ) -> Tensor:
+        chunks = torch.split(inputs, self.recipe.train.micro_batch)
+        self._chunked.append(ChunkedFeatures(encode, [tower], chunks))
+        return self._chunked[-1].features
+
+    def _pool(self, pixels: Tensor) -> Tensor:
+        return self.model.pool(self.normalise(pixels))
+
+    def say(self, batch: Batch) -> Said:
+        """Draw the texts of a whole batch; every process draws the same."""
         draw = self.views.draw(
             batch.nodes.cpu().numpy(),
             batch.indices.cpu().numpy(),
             (self.recipe.seed, 1, batch.step),
         )
-        encoded = self.model.encode_text(self.tokens(draw.texts))
-        cut = np.array([text in self._cut for text in draw.texts])
+        heads = np.full(len(draw.texts), "captions")
+        heads[draw.rows[~draw.is_caption]] = "names"
+        keys = list(zip(draw.texts, heads.tolist(), strict=True))
+        tokens = self.tokens(keys)
+        cut = np.array([key in self._cut for key in keys])
         self.drawn += Count(len(draw.rows), int(cut[draw.rows].sum()))
-        said = torch.from_numpy(draw.rows).to(encoded.device)
-        pictures = torch.from_numpy(draw.pictures).to(encoded.device)
-        if self.features is None:
-            pooled = self.model.pool(self.normalise(batch.pixels))
-        else:
-            pooled = self.features[batch.indices.to(self.features.device)].to(encoded.device)
-        total = 0.0 * pooled.float().sum()  # a gradient even where neither head has two pictures
-        for head, chosen in (("names", ~draw.is_caption), ("captions", draw.is_caption)):
-            rows = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
-            if len(rows) > 1:
-                of = pictures[rows]
-                images = self.model.project(pooled[of], head)
-                part = self._contrast(head, images, encoded, said[rows], batch.nodes[of])
-                total = total + part * (len(rows) / len(said))
-        return total
+        pictures, texts = (
+            torch.from_numpy(x).to(self.device, torch.long) for x in (draw.pictures, draw.rows)
+        )
+        return Said(draw, tokens, pictures, texts)
 
-    def _contrast(
-        self, head: str, images: Tensor, encoded: Tensor, said: Tensor, labels: Tensor
-    ) -> Tensor:
-        scale, texts = self.model.scale(head), encoded[said]
-        if self.recipe.loss.targets == "own":
-            return clip_loss(images, texts, scale)
-        if head == "captions":
-            return caption_loss(images, texts, scale, labels, said)
-        return multi_positive_loss(images, texts, scale, labels)
+    def tokens(self, texts: Sequence[tuple[str, str]]) -> Tensor:
+        """Return token ids of shape (n, context_length); each text is tokenised once a run.
 
-    def tokens(self, texts: Sequence[str]) -> Tensor:
-        """Return token ids of shape (n, context_length); each text is tokenised once a run."""
-        new = [t for t in texts if t not in self._tokens]
-        if new:
-            tokens = self.model.tokenize(new)
-            self._tokens.update(zip(new, tokens, strict=True))
-            self._cut.update(compress(new, find_cut(self.model, new, tokens)))
+        Args:
+            texts: (text, head that it is for).
+        """
+        for head in HEADS:
+            new = [t for t in dict.fromkeys(texts) if t[1] == head and t not in self._tokens]
+            if new:
+                plain = [text for text, _ in new]
+                tokens = self.model.tokenize(plain, head)
+                self._tokens.update(zip(new, tokens, strict=True))
+                self._cut.update(compress(new, find_cut(self.model, plain, tokens, head)))
         return torch.stack([self._tokens[t] for t in texts]).to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -171,6 +228,10 @@ class ContrastiveModule(L.LightningModule):
         self._hits.append((self.classes[logits.argmax(dim=1)] == batch.nodes)[known].float())
         self._chances.append(chance[known])
 
+    def hits(self) -> Tensor:
+        """Return 1.0 for each picture of the last validation that was named right, else 0.0."""
+        return torch.cat(self._hits)
+
     def on_validation_epoch_end(self) -> None:
         """Log zero-shot top-1, and the score that the best checkpoint is kept by.
 
@@ -179,7 +240,7 @@ class ContrastiveModule(L.LightningModule):
         self.validated = self.global_step
         if not sum(len(hits) for hits in self._hits):
             return
-        top1 = torch.cat(self._hits).mean()
+        top1 = self.hits().mean()
         self.log("val_top1", top1)
         self.log("val_score", top1 + 1e-3 * torch.cat(self._chances).mean())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 
@@ -48,8 +49,6 @@ def pick_precision(
 def _seconds(trial: ContrastiveModule, batch: Batch, bfloat16: bool) -> float:
     """Return the time in seconds of a forward and backward pass."""
     start = time.perf_counter()
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        loss = trial.loss(batch)
-    torch.autograd.backward(loss)
+    trial.backpropagate(batch, partial(torch.autocast, "cpu", torch.bfloat16, enabled=bfloat16))
     trial.zero_grad()
     return time.perf_counter() - start

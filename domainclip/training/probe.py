@@ -6,6 +6,7 @@ import copy
 import statistics
 import time
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from domainclip.data.batches import Batch
 
 from .compiling import compiled
+from .gradcache import Context
 from .module import ContrastiveModule
 
 WARM, TIMED = 3, 8
@@ -40,7 +42,7 @@ def count_steps(
     trial = copy.deepcopy(module).to(device)
     trial.steps = WARM + TIMED
     trial.train()
-    autocast = torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+    autocast = partial(torch.autocast, device, torch.bfloat16, enabled=precision == "bfloat16")
     compile = module.recipe.train.compile
     with compiled(trial.model, compile):
         step_seconds = _time_steps(trial, batches, autocast, device)
@@ -60,17 +62,15 @@ def _to(batch: Batch, device: str) -> Batch:
 
 
 def _time_steps(
-    trial: ContrastiveModule, batches: Iterable[Batch], autocast: torch.autocast, device: str
+    trial: ContrastiveModule, batches: Iterable[Batch], autocast: Context, device: str
 ) -> float:
     """Return the seconds of a usual step; the first ones, in which all is set up, do not count."""
     (optimizer,), _ = trial.configure_optimizers()
     times: list[float] = []
     start = time.perf_counter()
     for batch in islice(batches, WARM + TIMED):
-        with autocast:
-            loss = trial.loss(_to(batch, device))
         optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        trial.backpropagate(_to(batch, device), autocast)
         trial.configure_gradient_clipping(optimizer)
         optimizer.step()
         if device == "cuda":
@@ -81,12 +81,12 @@ def _time_steps(
 
 
 def _time_validation(
-    trial: ContrastiveModule, batches: Iterable[Batch], autocast: torch.autocast, device: str
+    trial: ContrastiveModule, batches: Iterable[Batch], autocast: Context, device: str
 ) -> float:
     """Return the seconds of a validation."""
     trial.eval()
     start = time.perf_counter()
-    with torch.no_grad(), autocast:
+    with torch.no_grad(), autocast():
         trial.on_validation_epoch_start()
         for batch in batches:
             trial.validation_step(_to(batch, device), 0)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from domainclip.recipe.schema import Recipe
+from domainclip.recipe.schema import Loss, Recipe
 
 SCRATCH_LR, FINETUNE_LR, ADAPTER_LR = 1e-3, 1e-5, 2e-4
 SCRATCH_WARMUP, FINETUNE_WARMUP = 0.05, 0.1
 DEFAULT_MINUTES = 3.0
+INIT_SCALE = {"clip": 1 / 0.07, "siglip": 10.0}
+"""Logit scales to start from: CLIP (arXiv:2103.00020), SigLIP (arXiv:2303.15343)."""
+
+
+def init_bias(loss: Loss) -> float | None:
+    """Return the logit bias to start from; None for a loss that has none."""
+    if loss.kind != "siglip":
+        return None
+    return -10.0 if loss.init_bias is None else loss.init_bias
 
 
 def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictures: int) -> Recipe:

@@ -30,12 +30,13 @@ from domainclip.inference.prompts import embed_labels, label_texts
 from domainclip.knowledge.nouns import find_noun
 from domainclip.knowledge.traits import sheet_claims
 from domainclip.model.adapters import adapt, merge_adapters
-from domainclip.model.clip import DomainClip
+from domainclip.model.clip import PREFIXES, DomainClip
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, create_model, save_model, write_json
 from domainclip.paths import runs_dir
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
+from domainclip.texts.demands import check_texts
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
 
@@ -43,17 +44,18 @@ from .advice import advise_recipe
 from .checkpoints import LAST, checkpoint_path
 from .compiling import require_compiler
 from .environment import describe_environment
-from .features import compute_features, fixed_features
+from .features import fix_features
 from .final import test_model
 from .fit import fit, train_loader
 from .guard import say_skipped
 from .loggers import require_loggers
 from .memory import explained_memory
+from .mixing import copy_start, mix_weights
 from .module import ContrastiveModule
 from .precision import pick_precision
 from .probe import TIMED, WARM, count_steps
 from .reporting import report_run, say_cut
-from .resolve import DEFAULT_MINUTES, resolve
+from .resolve import DEFAULT_MINUTES, INIT_SCALE, init_bias, resolve
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
 
@@ -138,14 +140,18 @@ def _run(
         heads=recipe.model.heads,
         context_length=recipe.model.context_length,
         image_size=recipe.model.image_size,
-        init_scale=recipe.loss.init_scale or 1 / 0.07,
+        init_scale=recipe.loss.init_scale or INIT_SCALE[recipe.loss.kind],
+        init_bias=init_bias(recipe.loss),
+        prefixes=PREFIXES if recipe.text.prefix else None,
     )
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
+    start = copy_start(model, recipe, pretrained)
     adapt(model, recipe.model, pretrained)
     data = open_data(recipe, domain, model.preprocess.size)
     for message in data.messages:
         say(message)
+    check_texts(recipe, data.captions["train"], *data.stored.get("train", ()))
     recipe = _pin_captions(recipe, data)
     model.to(memory_format=torch.channels_last)
     module = _module(recipe, model, data, prompts)
@@ -153,13 +159,7 @@ def _run(
     precision = pick_precision(recipe.train.precision, device, module, train_loader(data, 1, 0))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
     module = _module(recipe, model, data, prompts)
-    features = None
-    if fixed_features(recipe):
-        say("the image tower is locked and nothing is augmented: features are computed once")
-        features = module.features = compute_features(
-            module, data.loader("drawn"), device=device, precision=precision, progress=progress
-        )
-        data.blind = True
+    features = module.features = fix_features(module, data, recipe, device, progress)
     if recipe.train.steps is None:
         recipe = _with_steps(recipe, module, data, device, precision)
         module = _module(recipe, model, data, prompts)
@@ -181,6 +181,7 @@ def _run(
         say(f"warning: {line}")
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
     merge_adapters(model)
+    mixture = mix_weights(module, start, data, recipe, device, progress) if start else None
     say("testing the best model")
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
@@ -188,7 +189,7 @@ def _run(
     remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
     for remark in remarks:
         say(remark)
-    remarks = [*warned, *fitted.advice, *remarks]
+    remarks = [*warned, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
     _save(folder, module, data, recipe, domain, pretrained)
     schematic = recipe.data.source == "builtin"
     write_json(
@@ -200,6 +201,7 @@ def _run(
             "steps": fitted.steps,
             "skipped_steps": module.guard.skipped,
             "stopped_early": fitted.stopped,
+            **({"wise_ft": mixture.as_dict()} if mixture else {}),
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
             "texts": {
@@ -254,6 +256,7 @@ def _module(
     return ContrastiveModule(
         model, views, recipe, recipe.train.steps or 1,
         embed_classes=embed_classes, classes=classes,
+        weights=data.drawn.weights,
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class ColourClip(DomainClip):
         self.weight = nn.Parameter(torch.tensor([weight]))
         self.texts, self.batches, self.heads_used = [], [], set()
 
-    def tokenize(self, texts):
+    def tokenize(self, texts, head="names"):
         self.texts += texts
         found = [[COLOURS[w] for w in t.lower().strip(".").split() if w in COLOURS] for t in texts]
         return torch.tensor(np.array([np.sum(f, 0) if f else (0.1,) * 3 for f in found])).float()

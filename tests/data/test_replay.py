@@ -130,3 +130,27 @@ def test_limit_and_size_hold_for_replayed_pictures_too(tmp_path):
     unpacked = opened(source, cache_gb=1e-9)
     assert not hasattr(unpacked.replay.pictures, "folder")
     np.testing.assert_array_equal(unpacked.replay.read([3]), opened(source).replay.read([3]))
+
+
+def test_a_tenth_is_held_out_where_it_is_asked_what_was_forgotten(tmp_path):
+    source = captioned(tmp_path, [f"thing {i}" for i in range(50)])
+    data = {"batch_size": 8, "workers": 0, "replay": str(source), "replay_share": 0.25}
+    recipe = Recipe(domain="fake", data=data, train={"augment": False, "wise_ft": True})
+    found = open_data(recipe, fakes.make_domain(), 16)
+    assert (len(found.replay), len(found.held)) == (45, 5)
+    said = [one[0] for one in (*found.replay.captions, *found.held.captions)]
+    assert sorted(said) == sorted(f"thing {i}" for i in range(50))
+    assert len(found.drawn) == 30 + 45
+    (batch,) = found.loader("held")
+    for i, pixels in enumerate(batch.pixels):
+        np.testing.assert_array_equal(pixels.permute(1, 2, 0), found.held.read([i])[0])
+    again = open_data(recipe, fakes.make_domain(), 16)
+    assert again.held.ids == found.held.ids
+
+
+def test_too_few_pictures_to_hold_any_out_are_refused(tmp_path):
+    source = captioned(tmp_path, ["a dog", "a cat", "a tree"])
+    data = {"batch_size": 8, "workers": 0, "replay": str(source), "replay_share": 0.25}
+    recipe = Recipe(domain="fake", data=data, train={"wise_ft": True})
+    with pytest.raises(UsageError, match=r"holds 4 replayed pictures out, and data\.replay has 3"):
+        open_data(recipe, fakes.make_domain(), 16)

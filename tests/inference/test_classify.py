@@ -36,7 +36,7 @@ class ColourClip(DomainClip):
         self.weight = nn.Parameter(torch.zeros(1))
         self.encoded, self.heads_used, self.batches = [], [], []
 
-    def tokenize(self, texts):
+    def tokenize(self, texts, head="names"):
         self.encoded += texts
         found = [[COLOURS[w] for w in t.lower().split() if w in COLOURS] for t in texts]
         return torch.tensor(np.array([np.sum(f, 0) if f else (0.01,) * 3 for f in found])).float()

@@ -134,6 +134,17 @@ def test_heads_start_alike_and_a_missing_head_falls_back():
     assert torch.equal(one.encode_image(x, "captions"), one.encode_image(x, "names"))
 
 
+@pytest.mark.parametrize("inside", ["", "model"])
+def test_a_run_is_taken_with_its_heads_to_be_fine_tuned(tmp_path, inside):
+    begun, _ = create_model("small")
+    save_model(nudge(begun), tmp_path / "model", tree=None, card={})
+    model, pretrained = create_model(str(tmp_path / inside))
+    assert pretrained
+    before, after = begun.state_dict(), model.state_dict()
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+    assert not torch.equal(after["heads.names.weight"], after["heads.captions.weight"])
+
+
 def test_text_is_computed_only_as_far_as_the_longest():
     model, _ = create_model("small")
     model.eval()

@@ -20,6 +20,12 @@ from domainclip.texts.wrong import WrongCaptions
 
 BAD = re.compile(r"  | [,.]|\b(an?|the|no|one) (an?|the|no|one)\b|\ban [^aeiouh]|\ba [aeio](?!ne)")
 DOMAINS = ["biology", "medical", "remote_sensing"]
+READ = {
+    name: (lexicon, WrongCaptions(lexicon))
+    for name in DOMAINS
+    for lexicon in [Lexicon(get_domain(name).knowledge.words())]
+}
+COUNTS = {*["no", "one", "two", "three", "four", "five", "six", "single", "few", "several", "many"]}
 
 
 def built_in(name, seed=0):
@@ -62,6 +68,9 @@ def negated(caption, **words):
         ("A cell with a thin rim of pale blue cytoplasm.", "medical",
          {"A cell with moderate pale blue cytoplasm.",
           "A cell with a thin rim of deep blue cytoplasm."}, set()),
+        ("A cell with an off-centre round nucleus.", "medical",
+         {"A cell with a central round nucleus.", "A cell with an off-centre oval nucleus."},
+         {"A cell with central round nucleus."}),
         ("A few houses along one straight road.", "remote_sensing",
          {"Tightly packed small houses along one straight road.",
           "A few houses along a curving road."}, {"A few houses along no roads."}),
@@ -232,3 +241,21 @@ def test_drawing_negatives_is_quick_once_captions_are_read():
         views.draw(nodes[indices], indices, (0, step))
         times.append(time.perf_counter() - began)
     assert min(times) < 0.010
+
+
+@settings(max_examples=40, deadline=None)
+@given(name=st.sampled_from(DOMAINS), seed=st.integers(0, 10**6), label=st.integers(0, 10**6))
+def test_a_wrong_caption_claims_something_else_or_counts_otherwise(name, seed, label):
+    builtin = get_domain(name).builtin
+    sheets, rng = builtin.sheets(), np.random.default_rng(seed)
+    sheet = sheets[label % len(sheets)]
+    captions = builtin.captions({**sheet.traits, **builtin.individual(sheet, rng)}, rng)
+    lexicon, wrong = READ[name]
+    for caption in captions:
+        for text in wrong.draw(caption, 2, Random(seed), right=captions, own=sheet.traits):
+            before, after = ({(c.trait, c.value, c.negated) for c in lexicon.claims(t)}
+                             for t in (caption, text))  # fmt: skip
+            true = {(trait, value, False) for trait, value in sheet.traits.items()}
+            assert not (after - before) & true, (caption, text)
+            changed = {*text.lower().split()} ^ {*caption.lower().split()}
+            assert before != after or changed & COUNTS, (caption, text)

@@ -3,7 +3,9 @@
 import pytest
 
 from domainclip.recipe.schema import Recipe
-from domainclip.training.advice import advise_loader, advise_recipe
+from domainclip.training.advice import LoaderAdvice, advise_loader, advise_recipe
+from domainclip.training.metrics import MetricsLog
+from domainclip.training.run import train
 
 
 def recipe(steps=100, warmup=0.05, lr=1e-3, **model) -> Recipe:
@@ -40,6 +42,11 @@ def test_a_rate_from_nothing_on_a_pretrained_model():
     assert advise_recipe(recipe(lock="image"), pretrained=True) == []
 
 
+def test_a_locked_tower_that_was_never_trained():
+    (line,) = advise_recipe(recipe(lock="text"), pretrained=False)
+    assert line.startswith("model.lock holds the text tower, which was never trained")
+
+
 def test_a_slow_loader():
     assert advise_loader(31.0, 100.0, 50, 2) == [
         "31% of the time goes by waiting for batches; raise data.workers (2), or let pictures be "
@@ -48,3 +55,29 @@ def test_a_slow_loader():
     assert "(unset)" in advise_loader(31.0, 100.0, 50, None)[0]
     assert advise_loader(30.0, 100.0, 50, 2) == []
     assert advise_loader(99.0, 100.0, 49, 2) == []
+
+
+def test_a_slow_loader_is_told_once(tmp_path, capsys):
+    figures = MetricsLog(tmp_path / "metrics.jsonl", 8, 100)
+    advice = LoaderAdvice(figures, 2, progress=True)
+    for figures.timed, figures.waited, figures.worked in ((49, 9, 10), (50, 9, 10), (51, 9.5, 10)):
+        advice.on_train_batch_end(None, None, None, None, 0)
+    assert advice.lines == advise_loader(9, 10, 50, 2)
+    assert capsys.readouterr().err == f"warning: {advice.lines[0]}\n"
+
+
+def test_warnings_of_a_run_stand_on_the_terminal_and_in_its_report(tmp_path, capsys):
+    values = {
+        "domain": "biology",
+        "out": str(tmp_path / "run"),
+        "device": "cpu",
+        "data": {"limit": 24, "batch_size": 8, "workers": 0},
+        "model": {"image_size": 32},
+        "optim": {"warmup": 0.9},
+        "train": {"steps": 3, "validations": 1, "precision": "float32"},
+        "evaluate": {"bootstrap": 0},
+    }
+    done = train(Recipe.model_validate(values))
+    told = "warm-up takes 3 of 3 steps"
+    assert capsys.readouterr().err.count(f"warning: {told}") == 1
+    assert told in (done.folder / "report.html").read_text()

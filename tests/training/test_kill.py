@@ -27,6 +27,7 @@ RECIPE = (
 KILLS = 4
 METHODS = {
     "plain": (),
+    "ema": ("--train.ema=0.9",),
     "dropout": ("--model.patch_dropout=0.5",),
 }
 VIT = {

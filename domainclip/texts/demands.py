@@ -1,0 +1,63 @@
+"""What a recipe asks of texts that the data cannot give, found out before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domainclip.errors import UsageError
+from domainclip.recipe.schema import Recipe
+
+from .labels import NAME_VIEWS
+
+_WAYS = (
+    "give the data a column of captions, or write some by `domainclip caption` and join them by "
+    "--data.captions FOLDER"
+)
+
+
+def check_texts(recipe: Recipe, *sources: Sequence[Sequence[str]]) -> None:
+    """Refuse a recipe that wants captions which are not there, or leaves nothing to say.
+
+    `text.captions` alone is no demand: it is a share of what there is.
+
+    Args:
+        recipe: The recipe.
+        sources: Sources of captions, each with the captions of every training picture.
+
+    Raises:
+        UsageError: With the key, and the way on.
+    """
+    text = recipe.text
+    there = any(captions for source in sources for captions in source)
+    demands = {
+        "text.negatives": (text.negatives, 0),
+        "text.parts": (text.parts, 0),
+        "text.caption_draws": (text.caption_draws, 1),
+        "text.nameless": (text.nameless, 0),
+    }
+    for key, (asked, least) in demands.items():
+        if asked <= least:
+            continue
+        if not there:
+            raise UsageError(
+                f"{key} is {asked:g}, but no training picture has a caption",
+                f"{_WAYS}; or go without: --{key} {least}",
+            )
+        if not text.captions:
+            raise UsageError(
+                f"{key} is {asked:g}, but text.captions is 0: no caption is ever drawn",
+                f"give it a share, such as --text.captions 0.5, or go without: --{key} {least}",
+            )
+    if there:
+        return
+    if "names" not in recipe.model.heads:
+        raise UsageError(
+            "model.heads has captions alone, but no training picture has a caption",
+            f"{_WAYS}; or train on names: --model.heads names",
+        )
+    if not any(getattr(text, view) for view in NAME_VIEWS):
+        raise UsageError(
+            f"text.{', text.'.join(NAME_VIEWS)} are all 0, and no training picture has a caption: "
+            "nothing is left to say",
+            f"give a view of names a weight, such as --text.formal 1; or {_WAYS}",
+        )

@@ -1,0 +1,191 @@
+"""Weights between those at the start and those at the end of fine-tuning, as validation likes best.
+
+WiSE-FT: Wortsman et al. 2022 (arXiv:2109.01903), equation 1: (1 - a) * start + a * end, for all
+weights at once.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from domainclip.data.datamodule import PictureData
+from domainclip.errors import UsageError
+from domainclip.evaluation.retrieval import find_hits
+from domainclip.inference.prompts import embed_labels
+from domainclip.model.clip import DomainClip
+from domainclip.recipe.schema import Recipe
+
+from .module import ContrastiveModule
+
+SHARES = tuple(round(0.1 * i, 1) for i in range(11))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One mixture and what validation says of it."""
+
+    share: float
+    """Share of the end, a."""
+    val_top1: float
+    recall: float | None
+    """Recall@1, mean of both ways, of held-out replayed pictures and captions; None without."""
+
+    @property
+    def score(self) -> float:
+        """What is compared: the new and the old in equal parts, where both are known."""
+        return self.val_top1 if self.recall is None else (self.val_top1 + self.recall) / 2
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What was kept, of what."""
+
+    kept: Candidate
+    candidates: tuple[Candidate, ...]
+    remark: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as `metrics.json` has it."""
+        table = [asdict(one) | {"score": one.score} for one in self.candidates]
+        return {"kept": self.kept.share, "candidates": table}
+
+
+def copy_start(model: DomainClip, recipe: Recipe, pretrained: bool) -> dict[str, Tensor]:
+    """Return the weights to mix with at the end; {} where the recipe does not ask for it.
+
+    Raises:
+        UsageError: If they were never trained.
+    """
+    if recipe.train.wise_ft and not pretrained:
+        raise UsageError(
+            f"train.wise_ft mixes with pretrained weights, and {recipe.model.name!r} has none",
+            "name a pretrained model or a run by model.name, or leave train.wise_ft out",
+        )
+    return copy_weights(model) if recipe.train.wise_ft else {}
+
+
+def copy_weights(model: DomainClip) -> dict[str, Tensor]:
+    """Return a copy of all weights and batch statistics."""
+    return {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+
+
+def mix_weights(
+    module: ContrastiveModule,
+    start: Mapping[str, Tensor],
+    data: PictureData,
+    recipe: Recipe,
+    device: str,
+    progress: bool,
+) -> Mixture:
+    """Mix the weights of a trained model with those at its start, and leave the best in it.
+
+    Args:
+        module: Holds the model at the end, any adapters merged.
+        start: Weights before training, as `copy_weights` gave them.
+        data: Names the validation pictures, and those held out of the replay.
+        recipe: The resolved recipe.
+        device: "cpu", "cuda" or "mps".
+        progress: Print the table on standard error.
+    """
+    module.eval().to(device)
+    model, end = module.model, copy_weights(module.model)
+    candidates: list[Candidate] = []
+    known = 0
+    for share in SHARES:
+        set_mixture(model, start, end, share)
+        with (
+            torch.no_grad(),
+            torch.autocast(device, torch.bfloat16, enabled=recipe.train.precision == "bfloat16"),
+        ):
+            hits = _val_hits(module, data, device)
+            recall = None if data.held is None else _recall(module, data, device)
+        known = len(hits)
+        candidates.append(Candidate(share, float(hits.mean()), recall))
+    kept, remark = choose(candidates, known)
+    set_mixture(model, start, end, kept.share)
+    if progress:
+        lines = ["share  val top-1  replay recall@1"]
+        for one in candidates:
+            old = "" if one.recall is None else f"  {one.recall:15.4f}"
+            lines.append(f"{one.share:5.1f}  {one.val_top1:9.4f}{old}{' <' * (one is kept)}")
+        lines[0] = lines[0] if data.held is not None else lines[0][:16]
+        print("\n".join([*lines, remark]), file=sys.stderr, flush=True)
+    return Mixture(kept, tuple(candidates), remark)
+
+
+@torch.no_grad()
+def set_mixture(
+    model: DomainClip, start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float
+) -> None:
+    """Set all weights of a model to (1 - share) * start + share * end; counters are the end's."""
+    for name, here in model.state_dict().items():
+        first, last = start[name], end[name]
+        here.copy_(torch.lerp(first, last, share) if here.is_floating_point() else last)
+
+
+def choose(candidates: list[Candidate], n: int) -> tuple[Candidate, str]:
+    """Return the candidate to keep, and a line that says why.
+
+    Where old pictures were asked about too, the best score wins, and among equals the share nearer
+    to one half. Validation of the new field alone cannot see what is forgotten: there the least
+    moved of all that are within a standard error of the best is kept.
+
+    Args:
+        candidates: By rising share.
+        n: Validation pictures that they were scored on.
+    """
+    best = max(one.score for one in candidates)
+    both = candidates[0].recall is not None
+    if both:
+        equal = [one for one in candidates if one.score == best]
+        kept = min(equal, key=lambda one: abs(one.share - 0.5))
+        why = "the best mean of new and replayed pictures"
+    else:
+        error = math.sqrt(best * (1 - best) / max(1, n))
+        equal = [one for one in candidates if one.score >= best - error]
+        kept = equal[0]
+        why = "the best on the validation pictures"
+        if len(equal) > 1:
+            why = (
+                f"{len(equal)} shares are within a standard error ({error:.3f}) of the best, "
+                "and of these it moves the model least"
+            )
+    said = ", ".join(
+        f"{one.val_top1:.3f}" + (f" and {one.recall:.3f}" if both else "") + f" at {one.share:g}"
+        for one in dict.fromkeys((candidates[0], kept, candidates[-1]))
+    )
+    what = "val top-1 and replay recall@1" if both else "val top-1"
+    return kept, f"train.wise_ft keeps a share of {kept.share:g} of the end: {why} ({what} {said})"
+
+
+def _val_hits(module: ContrastiveModule, data: PictureData, device: str) -> Tensor:
+    """Return 1 for each validation picture that is named right, 0 for the others."""
+    module.on_validation_epoch_start()
+    for batch in data.loader("val"):
+        module.validation_step(
+            batch._replace(pixels=batch.pixels.to(device), nodes=batch.nodes.to(device)), 0
+        )
+    return module.hits()
+
+
+def _recall(module: ContrastiveModule, data: PictureData, device: str) -> float:
+    assert data.held is not None
+    said = [captions[0] for captions in data.held.captions]
+    texts = list(dict.fromkeys(said))
+    pairs = [(i, texts.index(text)) for i, text in enumerate(said)]
+    images = torch.cat(
+        [
+            module.model.encode_image(module.normalise(batch.pixels.to(device)))
+            for batch in data.loader("held")
+        ]
+    )
+    encoded = embed_labels(module.model, [[text] for text in texts])
+    hits = find_hits(images.float().cpu(), encoded.float().cpu(), pairs, ks=(1,))
+    return float(hits.values.mean())

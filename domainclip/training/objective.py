@@ -1,0 +1,170 @@
+"""The loss of a batch's features: what a recipe calls right, weighed, under each head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from domainclip.data.batches import Batch
+from domainclip.domains.labels import LabelTree
+from domainclip.model.clip import DomainClip
+from domainclip.model.gates import Gates
+from domainclip.model.losses import (
+    Negatives,
+    Pairing,
+    clip_loss,
+    pair_captions,
+    pair_labels,
+    pair_own,
+    pair_tree,
+    siglip_loss,
+)
+from domainclip.recipe.schema import Loss
+from domainclip.texts.views import Draw
+
+from .processes import count_processes, process_rank
+
+HEADS = ("names", "captions")
+
+
+@dataclass(frozen=True)
+class Said:
+    """The texts of a batch and what they are drawn for."""
+
+    draw: Draw
+    tokens: Tensor
+    """Shape (texts, context_length)."""
+    pictures: Tensor
+    """Shape (m,): for each draw the row of its picture in the batch."""
+    texts: Tensor
+    """Shape (m,): for each draw the row of its text."""
+
+
+class Objective(nn.Module):
+    """The loss of a whole batch, or one process's part of it.
+
+    Args:
+        loss: What the recipe says of it.
+        tree: The label tree, for distances.
+        weights: Weight of each picture by its index, shape (n,); None where all count alike.
+    """
+
+    def __init__(
+        self, loss: Loss, tree: LabelTree, weights: NDArray[np.float32] | None = None
+    ) -> None:
+        super().__init__()
+        self.recipe, self.tree, self.weights = loss, tree, weights
+        self.gates = Gates() if loss.gates else None
+
+    def forward(
+        self, model: DomainClip, pooled: Tensor, encoded: Tensor, said: Said, batch: Batch
+    ) -> Tensor:
+        """Return the loss; with several processes, the mean of what all return is the whole.
+
+        Args:
+            model: Its heads and scales are used.
+            pooled: Pooled image features of the whole batch, shape (n, width).
+            encoded: Unit vectors of all texts, shape (texts, dim).
+            said: The texts.
+            batch: The batch, for labels and weights.
+        """
+        with torch.autocast(pooled.device.type, enabled=False):  # few sums, over many orders
+            return self._whole(model, pooled.float(), encoded.float(), said, batch)
+
+    def _whole(
+        self, model: DomainClip, pooled: Tensor, encoded: Tensor, said: Said, batch: Batch
+    ) -> Tensor:
+        weights = self._weigh(model, pooled, encoded, said, batch)
+        # Every parameter has a gradient, also where neither head has two pictures.
+        rest = (
+            *model.heads.parameters(),
+            *model.log_scales.parameters(),
+            *model.biases.parameters(),
+        )
+        total = 0.0 * (pooled.sum() + encoded.sum() + sum(p.sum() for p in rest))
+        world, m = count_processes(), len(said.pictures)
+        mine = said.pictures // (len(pooled) // world) == process_rank()
+        for head, chosen in zip(HEADS, (~said.draw.is_caption, said.draw.is_caption), strict=True):
+            draws = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
+            if len(draws) < 2:
+                continue
+            rows = torch.nonzero(mine[draws])[:, 0] if world > 1 else None
+            images = model.project(pooled[said.pictures[draws]], head)
+            texts, scale = encoded[said.texts[draws]], model.scale(head)
+            pairing = self._pair(head, batch.nodes, said, draws, rows)
+            also: dict[str, Any] = {
+                "weights": None if weights is None else weights[draws],
+                "negatives": _wrong(head, encoded, said, draws, rows),
+                "rows": rows,
+            }
+            if self.recipe.kind == "siglip":
+                part = siglip_loss(images, texts, scale, model.bias(head), pairing, **also)
+            else:
+                part = clip_loss(images, texts, scale, pairing, **also)
+            total = total + part * (len(draws) / m)
+        return total * world
+
+    def _pair(
+        self, head: str, nodes: Tensor, said: Said, draws: Tensor, rows: Tensor | None
+    ) -> Pairing:
+        """Return what is right for what among some draws."""
+        pictures = said.pictures[draws]
+        labels = nodes[pictures]
+        if self.recipe.targets == "own":
+            return pair_own(len(draws), rows, device=nodes.device)
+        if head == "captions":
+            return pair_captions(labels, said.texts[draws], pictures, rows)
+        if self.recipe.targets == "tree":
+            return pair_tree(self._distances(labels), self.recipe.softness, rows)
+        return pair_labels(labels, rows)
+
+    def _distances(self, labels: Tensor) -> Tensor:
+        """Return the edges between the labels of all pairs, shape (m, m)."""
+        nodes, places = np.unique(labels.cpu().numpy(), return_inverse=True)
+        apart = np.full((len(nodes), len(nodes)), np.inf, dtype=np.float32)
+        np.fill_diagonal(apart, 0.0)
+        known = np.flatnonzero(nodes >= 0)  # a replayed picture has no place in the tree
+        within = nodes[known]
+        apart[np.ix_(known, known)] = self.tree.distance(within[:, None], within[None, :])
+        return torch.from_numpy(apart[np.ix_(places, places)]).to(labels.device)
+
+    def _weigh(
+        self, model: DomainClip, pooled: Tensor, encoded: Tensor, said: Said, batch: Batch
+    ) -> Tensor | None:
+        """Return the weight of each draw, shape (m,): stored ones times gates; None for all 1."""
+        weights: Tensor | None = None
+        if self.weights is not None:
+            stored = torch.from_numpy(self.weights[batch.indices.cpu().numpy()])
+            weights = stored.to(pooled.device)[said.pictures]
+        if self.gates is None:
+            return weights
+        caption = torch.from_numpy(said.draw.is_caption).to(pooled.device)
+        ways = []  # for each picture a draw that says it by its name, one by a caption; -1 for none
+        for chosen in (~caption, caption):
+            way = torch.full((len(pooled),), -1, device=pooled.device)
+            draws = torch.nonzero(chosen)[:, 0]
+            way[said.pictures[draws]] = draws
+            ways.append(way)
+        both = torch.nonzero((ways[0] >= 0) & (ways[1] >= 0))[:, 0]
+        images = torch.stack([model.project(pooled[both], head) for head in HEADS])
+        names, captions = (encoded[said.texts[way[both]]] for way in ways)
+        gated = torch.ones(2, len(pooled), device=pooled.device)
+        gated[:, both] = torch.stack(self.gates(images, names, captions))
+        gate = gated[caption.long(), said.pictures]
+        return gate if weights is None else gate * weights
+
+
+def _wrong(
+    head: str, encoded: Tensor, said: Said, draws: Tensor, rows: Tensor | None
+) -> Negatives | None:
+    """Return the wrong captions: each counts for the pictures of the caption it was made from."""
+    if head != "captions" or not len(said.draw.wrong):
+        return None
+    wrong, of = torch.from_numpy(said.draw.wrong).to(encoded.device).T
+    mine = said.texts[draws if rows is None else draws[rows]]
+    return Negatives(encoded[wrong], mine[:, None] == said.texts[of][None, :])

@@ -1,0 +1,136 @@
+"""A batch taken in chunks gives the loss and the gradient of the whole."""
+
+import copy
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+
+from domainclip.data.batches import Batch
+from domainclip.domains.contract import PromptSet
+from domainclip.domains.labels import LabelTree
+from domainclip.model.clip import DomainClip, Preprocess
+from domainclip.recipe.schema import Recipe
+from domainclip.texts.views import TextViews
+from domainclip.training.gradcache import has_batch_statistics
+from domainclip.training.module import ContrastiveModule
+
+TEXT = {"context_length": 12, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+TOWERS = {
+    "vit": {"image_size": 16, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8,
+            "patch_dropout": 0.5},
+    "resnet": {"image_size": 16, "timm_model_name": "resnet10t", "timm_model_pretrained": False,
+               "timm_pool": "avg", "timm_proj": "linear"},
+}  # fmt: skip
+N = 12
+
+
+def build(tower: str, micro: int = 0, **loss: object) -> ContrastiveModule:
+    torch.manual_seed(0)
+    config = {"embed_dim": 16, "vision_cfg": TOWERS[tower], "text_cfg": TEXT}
+    open_clip.factory._MODEL_CONFIGS[f"tiny-{tower}"] = config
+    clip = open_clip.create_model(f"tiny-{tower}")
+    model = DomainClip(
+        clip, open_clip.get_tokenizer(f"tiny-{tower}"), Preprocess(16, (0.5,) * 3, (0.25,) * 3),
+        config, ("names", "captions"),
+    )  # fmt: skip
+    if loss.get("kind") == "siglip":
+        model.add_biases(-10.0)
+    tree = LabelTree.from_columns(
+        {"genus": ["a", "a", "b", "b"], "species": ["one", "two", "three", "four"]}
+    )
+    captions = [(f"caption number {i}", f"said otherwise {i}") for i in range(N)]
+    views = TextViews(tree, PromptSet(), {"formal": 1.0, "path": 1.0}, captions)
+    recipe = Recipe.model_validate(
+        {"domain": "x", "loss": loss, "train": {"micro_batch": micro}, "text": {"both": True}}
+    )
+    weights = np.linspace(0.5, 1.5, N).astype(np.float32)
+    return ContrastiveModule(
+        model, views, recipe, 1, embed_classes=lambda m: torch.zeros(1, 16), classes=[0],
+        weights=weights,
+    ).train()  # fmt: skip
+
+
+def batch(tree: LabelTree) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (N, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    leaves = [tree.find(name)[0] for name in ("one", "two", "three", "four")]
+    nodes = torch.tensor(leaves)[torch.arange(N) % 4]
+    return Batch(pixels, nodes, torch.arange(N), 3)
+
+
+def gradients(module: ContrastiveModule, data: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+    loss = module.backpropagate(data)
+    found = {k: p.grad for k, p in module.model.named_parameters() if p.grad is not None}
+    return float(loss.detach()), found
+
+
+@pytest.mark.parametrize("micro", [4, 5, 12])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {},
+        {"targets": "tree"},
+        {"kind": "siglip", "targets": "own"},
+        {"gates": True},
+    ],
+)
+def test_gradients_are_those_of_the_whole_batch(micro, loss):
+    # Patch dropout is on in neither: its masks are drawn by chunk, see the test below.
+    whole, chunked = (build("vit", m, **loss) for m in (0, micro))
+    for module in (whole, chunked):
+        module.model.clip.visual.patch_dropout = torch.nn.Identity()
+    data = batch(whole.views.tree)
+    one, wanted = gradients(whole, data)
+    other, found = gradients(chunked, data)
+    assert other == pytest.approx(one, rel=1e-6)
+    assert found.keys() == wanted.keys() and "log_scales.names" in wanted
+    for name, gradient in wanted.items():
+        off = (found[name] - gradient).norm() / gradient.norm().clamp(min=1e-6)
+        assert off <= 1e-5, (name, float(off))
+
+
+def test_randomness_is_replayed():
+    """With dropout the chunked gradient is that of the features that the loss saw.
+
+    Its derivative along a direction is compared with the difference of losses under the same masks.
+    """
+    module = build("vit", 4)
+    data = batch(module.views.tree)
+    _, found = gradients(module, data)
+    name = "clip.visual.transformer.resblocks.0.mlp.c_fc.weight"
+    step = found[name] / found[name].norm()
+    losses = []
+    for sign in (1e-2, -1e-2):
+        moved = copy.deepcopy(module)
+        moved.model.get_parameter(name).data += sign * step
+        with torch.no_grad():
+            losses.append(float(moved.loss(data)))
+    slope = (losses[0] - losses[1]) / 2e-2
+    assert slope == pytest.approx(float(found[name].norm()), rel=2e-2)
+
+
+def test_batch_statistics_are_counted_once_per_chunk():
+    module, by_hand = build("resnet", 4), build("resnet")
+    data = batch(module.views.tree)
+    assert has_batch_statistics(module.model.clip.visual)
+    gradients(module, data)
+    with torch.no_grad():
+        for chunk in data.pixels.split(4):
+            by_hand.model.pool(by_hand.normalise(chunk))
+    wanted = dict(by_hand.model.named_buffers())
+    moved = 0
+    for name, value in module.model.named_buffers():
+        torch.testing.assert_close(value, wanted[name])
+        moved += name.endswith("num_batches_tracked") and int(value) == 3
+    assert moved > 0
+
+
+def test_a_step_is_the_same_whatever_came_before():
+    # Dropout masks depend on seed and step, so a run that is taken up draws the same ones.
+    module = build("vit")
+    data = batch(module.views.tree)
+    one = float(module.loss(data).detach())
+    torch.rand(7)
+    assert float(module.loss(data).detach()) == one

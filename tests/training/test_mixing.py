@@ -1,0 +1,126 @@
+"""Weights between start and end: the arithmetic, the choice, and whole runs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from domainclip.errors import UsageError
+from domainclip.model.folder import create_model, load_model
+from domainclip.recipe.schema import Recipe
+from domainclip.training.checkpoints import BEST, checkpoint_path
+from domainclip.training.mixing import Candidate, choose, copy_weights, set_mixture
+from domainclip.training.run import read_metrics, train
+
+
+def recipe(out: Path, **changes) -> Recipe:
+    values = {
+        "domain": "biology",
+        "out": str(out),
+        "device": "cpu",
+        "data": {"limit": 32, "batch_size": 16, "workers": 0},
+        "model": {"image_size": 32},
+        "train": {"steps": 3, "validations": 1, "precision": "float32"},
+        "evaluate": {"bootstrap": 0},
+    }
+    for section, inner in changes.items():
+        values[section] = {**values.get(section, {}), **inner}
+    return Recipe.model_validate(values)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """A model to fine-tune."""
+    return train(recipe(tmp_path_factory.mktemp("first") / "run"), progress=False).folder
+
+
+def candidates(tops, recalls=None):
+    recalls = recalls or [None] * len(tops)
+    return [
+        Candidate(round(i / (len(tops) - 1), 2), top, recall)
+        for i, (top, recall) in enumerate(zip(tops, recalls, strict=True))
+    ]
+
+
+def test_all_weights_and_statistics_are_mixed_and_counters_are_the_ends():
+    model, _ = create_model("small", image_size=32)
+    start = copy_weights(model)
+    model.train().pool(torch.randn(4, 3, 32, 32))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    end = copy_weights(model)
+    for share in (0.0, 0.3, 1.0):
+        set_mixture(model, start, end, share)
+        for name, here in model.state_dict().items():
+            if here.is_floating_point():
+                mixed = (1 - share) * start[name] + share * end[name]
+                torch.testing.assert_close(here, mixed, atol=1e-6, rtol=1e-5)
+            else:
+                assert torch.equal(here, end[name])
+    assert all(torch.equal(v, end[n]) for n, v in model.state_dict().items())
+
+
+def test_without_replay_the_least_moved_that_is_as_good_is_kept():
+    # standard error of 0.9 on 100 pictures: 0.03
+    kept, why = choose(candidates([0.80, 0.88, 0.90, 0.87, 0.86]), 100)
+    assert kept.share == 0.25
+    assert "3 shares are within a standard error (0.030) of the best" in why
+    kept, why = choose(candidates([0.80, 0.81, 0.82, 0.83, 0.90]), 10_000)
+    assert kept.share == 1 and "the best on the validation pictures" in why
+    assert "0.800 at 0, 0.900 at 1)" in why
+
+
+def test_with_replay_the_best_mean_is_kept_and_equals_go_to_the_middle():
+    kept, why = choose(candidates([0.5, 0.8, 0.9], [0.9, 0.8, 0.3]), 100)
+    assert kept.share == 0.5 and "0.800 and 0.800 at 0.5" in why
+    kept, _ = choose(candidates([1.0] * 5, [1.0] * 5), 100)
+    assert kept.share == 0.5
+    kept, _ = choose(candidates([1.0, 1.0, 0.5, 0.5, 0.5], [1.0] * 5), 100)
+    assert kept.share == 0.25
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+def test_a_run_keeps_a_mixture_and_tells_all(first, tmp_path, capsys, lora):
+    model = {"name": str(first), "image_size": 0, "lora": lora}
+    changes = {"model": model, "train": {"wise_ft": True, "ema": 0.5 if lora else 0.0}}
+    done = train(recipe(tmp_path / "run", **changes, optim={"lr": 1e-2}))
+    told = read_metrics(done.folder)["wise_ft"]
+    assert [one["share"] for one in told["candidates"]] == [round(0.1 * i, 1) for i in range(11)]
+    err = capsys.readouterr().err
+    assert "share  val top-1\n" in err and f"keeps a share of {told['kept']:g} of the end" in err
+    assert "train.wise_ft keeps" in (done.folder / "report.html").read_text()
+    start, kept = load_model(first).state_dict(), load_model(done.folder).state_dict()
+    assert start.keys() == kept.keys()
+    if not lora:
+        best = torch.load(checkpoint_path(done.folder, BEST), weights_only=True)["state_dict"]
+        name = "clip.text.ln_final.weight"
+        mixed = torch.lerp(start[name], best[f"model.{name}"], told["kept"])
+        assert torch.equal(kept[name], mixed)
+
+
+def test_replay_shows_what_is_forgotten(first, tmp_path, capsys):
+    folder = tmp_path / "general"
+    folder.mkdir()
+    rows = ["file_name,caption"]
+    for i in range(40):
+        Image.new("RGB", (40, 40), (6 * i, 255 - 6 * i, 40)).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,colour number {i}")
+    (folder / "metadata.csv").write_text("\n".join(rows) + "\n")
+    changes = {
+        "model": {"name": str(first), "image_size": 0},
+        "data": {"replay": str(folder), "replay_share": 0.25},
+        "train": {"wise_ft": True},
+    }
+    done = train(recipe(tmp_path / "run", **changes))
+    assert "share  val top-1  replay recall@1\n" in capsys.readouterr().err
+    for one in read_metrics(done.folder)["wise_ft"]["candidates"]:
+        assert 0 <= one["recall"] <= 1
+        assert one["score"] == pytest.approx((one["val_top1"] + one["recall"]) / 2)
+
+
+def test_there_is_nothing_to_mix_with_where_a_run_starts_from_nothing(tmp_path):
+    with pytest.raises(UsageError, match="mixes with pretrained weights, and 'small' has none"):
+        train(recipe(tmp_path / "run", train={"wise_ft": True}), progress=False)
+    assert not (tmp_path / "run").exists()
