@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 import tempfile
@@ -14,7 +16,7 @@ import domainclip.training.run as run
 from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
-from domainclip.model.folder import create_model
+from domainclip.model.folder import create_model, write_json
 from domainclip.recipe.load import Loaded, load_recipe
 from domainclip.recipe.locate import locate
 from domainclip.recipe.schema import Recipe
@@ -42,6 +44,18 @@ def resolve_recipe(
         raise UsageError(f"options come as --SECTION.KEY VALUE, not {' '.join(options)}")
     typed = {key.removeprefix("--"): v for key, v in zip(options[::2], options[1::2], strict=True)}
     return load_recipe(None, name, {**flags, **typed}, tiny=tiny)
+
+
+def pin_recipe(name: str, domain: str, options: list[str]) -> tuple[str, dict[str, Any], str]:
+    """Return the recipe that there is, what it says beyond the defaults, and a digest of that.
+
+    A job that holds it is not mistaken for one of an older recipe of the same name.
+    """
+    name = pick_recipe(name, domain)
+    recipe = resolve_recipe(name, {"domain": domain}, options).recipe
+    said = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"about", "domain"})
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:6]
+    return name, said, digest
 
 
 def train_timed(loaded: Loaded, folder: Path, seconds: float | None = None) -> dict[str, Any]:
@@ -87,6 +101,7 @@ def train_timed(loaded: Loaded, folder: Path, seconds: float | None = None) -> d
                         "images": metrics["steps"] * recipe.data.batch_size, "run": place.name,
                     }
                 )  # fmt: skip
+                write_json(folder / "tries.json", tries)
                 if seconds is None or LEAST * seconds <= used <= MOST * seconds:
                     break
                 left = 0.99 * (seconds - packing - before) / metrics["train_seconds"]

@@ -16,6 +16,7 @@ from domainclip.data.datamodule import PictureData, open_data
 from domainclip.data.images import read_image
 from domainclip.domains.contract import PromptSet
 from domainclip.domains.registry import get_domain
+from domainclip.evaluation.retrieval import DIRECTIONS, find_hits
 from domainclip.inference.prompts import embed_labels, label_texts
 from domainclip.model.clip import DomainClip
 from domainclip.model.folder import model_folder
@@ -95,3 +96,34 @@ def _pooled_once(model: DomainClip, batches) -> Embed:
         return model.project(pooled, model.head(head))
 
     return embed
+
+
+@torch.no_grad()
+def find_pairs(
+    model: DomainClip, data: PictureData, embed: Embed
+) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Look for the captions of each test picture and for the picture of each of its captions.
+
+    All pictures that a caption was written for are right for it, and so are all its captions for a
+    picture. The captions head is used, where there is one.
+
+    Returns:
+        The measures; what each picture adds to each, shape (pictures, 6); of how many queries,
+        same shape: a picture is one, each of its captions is one.
+    """
+    captions = data.captions["test"]
+    texts = sorted({text for several in captions for text in several})
+    index = {text: i for i, text in enumerate(texts)}
+    pairs = [(i, index[text]) for i, several in enumerate(captions) for text in several]
+    encoded = embed_labels(model, [[text] for text in texts], head="captions")
+    hits = find_hits(embed("captions").cpu(), encoded.cpu(), pairs)
+    names, sums, counts = [], [], []
+    asked = np.bincount(hits.pictures, minlength=len(captions)).astype(np.float64)
+    for d, direction in enumerate(DIRECTIONS):
+        for i, k in enumerate(hits.ks):
+            found = np.bincount(hits.pictures, hits.values[:, d, i], minlength=len(captions))
+            once = direction.startswith("image")  # one query, whatever the number of its captions
+            names.append(f"{direction}, recall@{k}")
+            sums.append(found / np.maximum(asked, 1) if once else found)
+            counts.append(np.minimum(asked, 1) if once else asked)
+    return names, np.stack(sums, axis=1), np.stack(counts, axis=1)

@@ -20,12 +20,12 @@ Finished runs are read from `--out`, not repeated. Options that are not known he
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from domainclip_side import pin_recipe
 from turns import (
     Figures,
     Job,
@@ -110,23 +110,22 @@ def train_theirs(job: Job, folder: Path) -> Figures:
 def train_ours(job: Job, folder: Path) -> Figures:
     """Train by our recipe in the time that the job names, and score what comes out."""
     import model_scores as scores
-    from domainclip_side import pick_recipe, resolve_recipe, train_timed
+    from domainclip_side import resolve_recipe, train_timed
 
     from domainclip.model.folder import load_model
 
-    name = pick_recipe(job["recipe"], job["domain"])
     flags: dict[str, Any] = {
         "domain": job["domain"], "data.source": job["data"], "seed": job["seed"],
         "model.image_size": job["size"], "evaluate.bootstrap": 0,
         "train.minutes": job["seconds"] / 60,
     }  # fmt: skip
-    loaded = resolve_recipe(name, flags, job["options"], job["tiny"])
+    loaded = resolve_recipe(job["recipe"], flags, job["options"], job["tiny"])
     found = train_timed(loaded, folder, job["seconds"])
     write_json(folder / "trained.json", found)
     model = load_model(folder / found["run"])
     data, prompts = scores.open_as_run(folder / found["run"], model)
     right = scores.top1(model, data, scores.ours_said(data, prompts), scores.by_loader(model, data))
-    return {**found, "recipe": name, "top1": right, "n": len(data.splits["test"])}
+    return {**found, "recipe": job["recipe"], "top1": right, "n": len(data.splits["test"])}
 
 
 def main() -> None:
@@ -147,12 +146,16 @@ def main() -> None:
     if args.data is None:
         parser.error("--data FOLDER_OF_SETS is needed")
     out = args.out / "tiny" if args.tiny else args.out
-    digest = hashlib.sha256(repr(options).encode()).hexdigest()[:6] if options else "plain"
-    place = out / f"{args.recipe}-{digest}"
+    pinned = {name: pin_recipe(args.recipe, SETS[name].domain, options) for name in args.sets}
+    digests = "-".join(dict.fromkeys(digest for _, _, digest in pinned.values()))
+    out.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[str, dict[str, Figures]]] = {name: {} for name in args.sets}
     failed = False
     for seed, name in product(args.seeds, args.sets):  # whole seeds first, should time run out
         their_job, our_job = _jobs(args, options, name, seed)
+        recipe, said, digest = pinned[name]
+        our_job |= {"recipe": recipe, "said": said}
+        place = out / f"{recipe.replace('/', '-')}-{digest}"
         if args.ours_only:
             theirs = read_figures(their_job, out / "theirs" / f"{name}-{seed}")
         else:
@@ -172,7 +175,8 @@ def main() -> None:
             f"{side} {some['top1']:.4f} in {some['seconds']:.0f} s"
             for side, some in found[name][str(seed)].items()
         )]))  # fmt: skip
-        write_json(place / "summary.json", {"options": options, "sets": found})
+        summary = {"recipe": args.recipe, "options": options, "sets": found}
+        write_json(out / f"summary-{digests}.json", summary)
     report(args, options, found)
     sys.exit(failed)
 
@@ -186,7 +190,7 @@ def _jobs(args: argparse.Namespace, options: list[str], name: str, seed: int) ->
     length = {"epochs": 1, "batch": 32, "rows": 96} if args.tiny else {
         "epochs": one.epochs, "batch": 128, "rows": None
     }  # fmt: skip
-    ours = {"recipe": args.recipe, "options": options, "seconds": one.seconds, "tiny": args.tiny}
+    ours = {"options": options, "seconds": one.seconds, "tiny": args.tiny}
     return {"side": "theirs", **both, **length}, {"side": "ours", **both, **ours}
 
 

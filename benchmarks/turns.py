@@ -21,6 +21,8 @@ from domainclip.model.folder import write_json
 from domainclip.training.environment import git_commit, processor_name
 
 JOB, RESULT, LOG = "job.json", "result.json", "log.txt"
+HOURS = 3
+"""A side that takes longer hangs."""
 Job = dict[str, Any]
 Figures = dict[str, Any]
 
@@ -46,11 +48,14 @@ def take_turn(script: str | Path, job: Job, folder: Path) -> Figures | None:
     tell(f"{datetime.now(UTC):%H:%M:%S} {folder} (load {os.getloadavg()[0]:.1f})")
     with (folder / LOG).open("w", encoding="utf-8") as log:
         command = [sys.executable, str(script), "--job", str(folder)]
-        ended = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+        try:
+            subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, timeout=HOURS * 3600)
+        except subprocess.TimeoutExpired:
+            log.write(f"\nended after {HOURS} hours\n")
     figures = read_figures(job, folder)
     if figures is None:
         last = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        tell(f"FAILED ({ended.returncode}): {folder / LOG}: {' | '.join(last[-2:])[:300]}")
+        tell(f"FAILED: {folder / LOG}: {' | '.join(last[-2:])[:300]}")
     return figures
 
 
