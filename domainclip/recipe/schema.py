@@ -253,15 +253,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _even_parts(self) -> Recipe:
-        batch, micro, devices = self.data.batch_size, self.train.micro_batch, self.train.devices
-        share, rest = divmod(batch, devices)
-        if rest:
-            raise ValueError(f"train.devices {devices} cannot share data.batch_size {batch} evenly")
-        if micro and micro < share and share % micro:
-            of_each = "" if devices == 1 else f" / train.devices {devices} = {share}"
-            near = max(part for part in range(1, micro) if share % part == 0)
+        batch, micro = self.data.batch_size, self.train.micro_batch
+        if micro and micro < batch and batch % micro:
+            near = max(part for part in range(1, micro) if batch % part == 0)
             raise ValueError(
-                f"train.micro_batch {micro} does not divide data.batch_size {batch}{of_each}, but "
-                f"{near} does"
+                f"train.micro_batch {micro} does not divide data.batch_size {batch}; {near} does"
             )
         return self
