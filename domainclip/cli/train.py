@@ -133,6 +133,8 @@ def _newest_run(out: str, since: float) -> str:
 
 
 def _finish(result: RunResult, out: Output) -> None:
+    if result.rank:  # the first process speaks for all
+        return
     if out.style == "json":
         out.value({"rows": result.rows, "unreadable": result.unreadable, "run": str(result.folder)})
     else:

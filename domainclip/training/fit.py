@@ -25,6 +25,7 @@ from .guard import LIMIT
 from .loggers import close_loggers, open_loggers
 from .metrics import MetricsLog
 from .module import ContrastiveModule
+from .processes import count_processes, machines, process_rank
 from .stop import StopOnSignal
 
 
@@ -77,7 +78,7 @@ def fit(
         folder / "checkpoints", LAST, enable_version_counter=False, save_on_train_epoch_end=False,
     )  # fmt: skip
     stop = StopOnSignal()
-    loggers = open_loggers(recipe, folder, done)
+    loggers = [] if process_rank() else open_loggers(recipe, folder, done)
     log = MetricsLog(
         folder / "metrics.jsonl", recipe.data.batch_size, steps, max(1, min(20, every)), loggers
     )
@@ -97,7 +98,11 @@ def fit(
         callbacks.insert(0, ProgressBar(steps, recipe.data.batch_size, log))
     trainer = L.Trainer(
         accelerator="gpu" if device == "cuda" else device,
-        devices=1,
+        devices=count_processes() // machines(),
+        num_nodes=machines(),
+        strategy="ddp" if count_processes() > 1 else "auto",
+        sync_batchnorm=device == "cuda" and count_processes() > 1,
+        use_distributed_sampler=False,  # ours already gives each process its share
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
         max_steps=steps,
         max_epochs=-1,

@@ -100,6 +100,12 @@ class ContrastiveModule(L.LightningModule):
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return (pixels.float() - self.mean) / self.std
 
+    def on_train_start(self) -> None:
+        """Leave it to us to average gradients that come chunk by chunk, which DDP would do once."""
+        if self.recipe.train.micro_batch and count_processes() > 1:
+            wrapped: Any = self.trainer.model
+            wrapped.require_backward_grad_sync = False
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch."""
         loss = self.loss(batch)

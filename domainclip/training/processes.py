@@ -2,8 +2,53 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, distributed, nn
+
+_Value = TypeVar("_Value")
+
+
+def find_cluster() -> ClusterEnvironment | None:
+    """Return who started this process among others: torchrun, SLURM, or nobody."""
+    for kind in (TorchElasticEnvironment, SLURMEnvironment):
+        if kind.detect() and kind().world_size() > 1:
+            return kind()
+    return None
+
+
+def join_processes(device: str) -> None:
+    """Join the processes that were started together; alone, this does nothing.
+
+    Args:
+        device: "cuda" takes the GPU of this process's number on its machine.
+    """
+    cluster = find_cluster()
+    if cluster is None or _grouped():
+        return
+    if device == "cuda":
+        torch.cuda.set_device(cluster.local_rank())
+    os.environ.setdefault("MASTER_ADDR", cluster.main_address)
+    os.environ.setdefault("MASTER_PORT", str(cluster.main_port))
+    distributed.init_process_group(
+        "nccl" if device == "cuda" else "gloo",
+        rank=cluster.global_rank(),
+        world_size=cluster.world_size(),
+    )
+
+
+def leave_processes() -> None:
+    """End the group, when each process has come so far; what follows each does alone."""
+    if _grouped():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def count_processes() -> int:
@@ -11,9 +56,43 @@ def count_processes() -> int:
     return distributed.get_world_size() if _grouped() else 1
 
 
+def machines() -> int:
+    """Return the number of machines that these processes run on."""
+    given = os.environ.get("GROUP_WORLD_SIZE") or os.environ.get("SLURM_NNODES") or "1"
+    return int(given) if _grouped() else 1
+
+
 def process_rank() -> int:
     """Return this process's number, from 0."""
     return distributed.get_rank() if _grouped() else 0
+
+
+def agree(value: _Value) -> _Value:
+    """Return the value of the first process."""
+    if not _grouped():
+        return value
+    held = [value]
+    distributed.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Return whether the flag is set in any process."""
+    if not _grouped():
+        return flag
+    votes = torch.tensor(float(flag), device=device)
+    distributed.all_reduce(votes, distributed.ReduceOp.MAX)
+    return bool(votes > 0)
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """Let the first process go ahead, so that the others find on disk what it has made."""
+    if process_rank():
+        distributed.barrier()
+    yield
+    if _grouped() and not process_rank():
+        distributed.barrier()
 
 
 def gather(features: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from typing import Any
 
 import lightning as L
 
+from .processes import any_process
+
 
 def end_now(trainer: L.Trainer) -> None:
     """End training after the step in hand, without the validation that Lightning adds to a stop.
@@ -43,7 +45,8 @@ class StopOnSignal(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int
     ) -> None:
-        """Ask the trainer to stop."""
+        """Ask the trainer to stop, in all processes after the same step."""
+        self.stopped = any_process(self.stopped, module.device)
         if self.stopped:
             end_now(trainer)
 

@@ -12,11 +12,12 @@ from domainclip.errors import UsageError
 from domainclip.model.adapters import adapt
 from domainclip.model.folder import create_model
 from domainclip.recipe.schema import Recipe
+from domainclip.training.build import build_module
 from domainclip.training.checkpoints import LAST, checkpoint_path
 from domainclip.training.features import compute_features, fixed_features
 from domainclip.training.fit import train_loader
 from domainclip.training.resolve import resolve
-from domainclip.training.run import _module, train
+from domainclip.training.run import train
 
 
 def recipe(**changes) -> Recipe:
@@ -42,7 +43,7 @@ def opened():
     adapt(model, asked.model, False)
     data = open_data(asked, domain, model.preprocess.size)
     asked = resolve(asked, False, "cpu", "float32", len(data.splits["train"]))
-    return _module(asked, model, data, domain.prompts["default"]), data
+    return build_module(asked, model, data, domain.prompts["default"]), data
 
 
 def gradients(module, batch):
