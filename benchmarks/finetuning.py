@@ -35,12 +35,12 @@ from captions_help import interval
 from method_runs import (
     Bench,
     RunFailed,
+    change_data,
     find_precision,
     keep_arrays,
     read_arrays,
     read_recipe,
     train,
-    whole_splits,
 )
 from numpy.typing import NDArray
 from turns import describe_machine, print_table, tell
@@ -95,17 +95,11 @@ class Tuned(NamedTuple):
 class Testing:
     """The test pictures of one seed, old and new, and validation pictures to tune by."""
 
-    def __init__(self, base: Path, tuned: Recipe, size: int, tiny: bool) -> None:
-        recipe = read_recipe(base)
-        limit = {"limit": recipe.data.limit} if tiny else {}
-        self.old, self.new, self.val = (
-            Bench(whole_splits(one, **limit, **changed), size)
-            for one, changed in (
-                (recipe, {"builtin": "standard"}),
-                (recipe, {"builtin": "shifted"}),
-                (tuned, {"limit": tuned.data.limit}),
-            )
+    def __init__(self, base: Recipe, tuned: Recipe, size: int) -> None:
+        self.old, self.new = (
+            Bench(change_data(base, builtin=look), size) for look in ("standard", "shifted")
         )
+        self.val = Bench(tuned, size)
 
     def score(self, model: DomainClip) -> Scores:
         """Return how a model does on all three."""
@@ -311,9 +305,13 @@ def main() -> None:
                     steps = [] if args.tiny else ["--train.steps", args.base_steps]
                     train(base, *common, "--seed", seed, *steps)
                     model = load_model(base)
-                    testing = Testing(
-                        base, tuned_recipe(base, args, seed), model.preprocess.size, args.tiny
+                    recipe = read_recipe(base)
+                    tuned_on = change_data(
+                        recipe.model_copy(update={"seed": OTHER + seed}),
+                        builtin="shifted",
+                        limit=recipe.data.limit or args.pictures,
                     )
+                    testing = Testing(recipe, tuned_on, model.preprocess.size)
                     found.setdefault("zero-shot", {})[seed] = tuned(score_run(base, testing))
                 elif testing is not None:
                     for title, one in run_arm(here, base, arm, testing).items():
@@ -336,14 +334,6 @@ def main() -> None:
         print("\n--tiny: the bar means nothing here")
     elif failed or any(verdict(arm, gains.get(arm, {})) == "MISSED" for arm in BARRED):
         sys.exit(1)
-
-
-def tuned_recipe(base: Path, args: argparse.Namespace, seed: int) -> Recipe:
-    """Return the recipe of a base with the data that is tuned on."""
-    recipe = read_recipe(base)
-    limit = recipe.data.limit if args.tiny else args.pictures
-    data = recipe.data.model_copy(update={"builtin": "shifted", "limit": limit})
-    return recipe.model_copy(update={"data": data, "seed": OTHER + seed})
 
 
 if __name__ == "__main__":

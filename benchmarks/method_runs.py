@@ -175,9 +175,9 @@ def _channels(values: Sequence[float]) -> Tensor:
     return torch.tensor(values).view(1, 3, 1, 1)
 
 
-def whole_splits(recipe: Recipe, **data: object) -> Recipe:
-    """Return a recipe that takes all pictures of every split, with further changes of its data."""
-    changed = recipe.data.model_copy(update={"limit": 0, "replay": "", **data})
+def change_data(recipe: Recipe, **data: object) -> Recipe:
+    """Return a recipe with changes of its data, and nothing replayed."""
+    changed = recipe.data.model_copy(update={"replay": "", **data})
     return recipe.model_copy(update={"data": changed})
 
 
