@@ -87,7 +87,7 @@ class Model(Section):
     """The two towers and their projection heads."""
 
     name: str = "small"
-    """A built-in config (`small`), an open_clip name, `hf-hub:` or `local-dir:`."""
+    """A built-in config (`small`), an open_clip name, `hf-hub:`, `local-dir:`, or a run folder."""
     heads: tuple[Literal["names", "captions"], ...] = ("names", "captions")
     """Projection heads on the pooled image feature; without `captions`, names serve both."""
     context_length: Annotated[int, Field(ge=0)] = 0
@@ -250,3 +250,13 @@ class Recipe(Section):
     optim: Optim = Field(default_factory=Optim)
     train: Train = Field(default_factory=Train)
     evaluate: Evaluate = Field(default_factory=Evaluate)
+
+    @model_validator(mode="after")
+    def _even_parts(self) -> Recipe:
+        batch, micro = self.data.batch_size, self.train.micro_batch
+        if micro and micro < batch and batch % micro:
+            near = max(part for part in range(1, micro) if batch % part == 0)
+            raise ValueError(
+                f"train.micro_batch {micro} does not divide data.batch_size {batch}; {near} does"
+            )
+        return self

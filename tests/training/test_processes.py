@@ -100,7 +100,7 @@ def test_a_run_by_two_processes_is_that_of_one(tmp_path):
     for name, options, torchrun in (
         ("flag", ["--train.devices", "2"], False),
         ("torchrun", [], True),
-        ("chunks", ["--train.devices", "2", "--train.micro_batch", "3"], False),
+        ("chunks", ["--train.devices", "2", "--train.micro_batch", "4"], False),
     ):
         done = train(tmp_path / name, *held, *options, torchrun=torchrun)
         assert done.returncode == 0, done.stderr

@@ -39,7 +39,13 @@ def build(tower: str, micro: int = 0, **loss: object) -> ContrastiveModule:
     captions = [(f"caption number {i}", f"said otherwise {i}") for i in range(N)]
     views = TextViews(tree, PromptSet(), {"formal": 1.0, "path": 1.0}, captions)
     recipe = Recipe.model_validate(
-        {"domain": "x", "loss": loss, "train": {"micro_batch": micro}, "text": {"both": True}}
+        {
+            "domain": "x",
+            "data": {"batch_size": 60},
+            "loss": loss,
+            "train": {"micro_batch": micro},
+            "text": {"both": True},
+        }
     )
     weights = np.linspace(0.5, 1.5, N).astype(np.float32)
     return ContrastiveModule(
