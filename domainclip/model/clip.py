@@ -192,9 +192,7 @@ class DomainClip(nn.Module):
 
     def stock_state(self) -> dict[str, Tensor]:
         """Return the weights under open_clip's own names, with the names head folded in."""
-        state = {
-            k: v for k, v in self.clip.state_dict().items() if not k.startswith("visual._taken")
-        }
+        state = dict(self.clip.state_dict())
         state["logit_scale"] = self.log_scales["names"].detach()
         if len(self.biases):
             state["logit_bias"] = self.biases["names"].detach()
