@@ -38,12 +38,12 @@ def photos(tmp_path_factory):
         ),
         (
             ("--recipe", "hard_negatives", "--data", "{photos}"),
-            "text.negatives is 2, but no training picture has a caption",
+            "text.negatives is 1, but no training picture has a caption",
             "domainclip caption",
         ),
         (
             ("--recipe", "subcaptions", "--data", "{photos}"),
-            "text.parts is 1, but no training picture has a caption",
+            "text.parts is 0.5, but no training picture has a caption",
             "--data.captions FOLDER",
         ),
         (("--model.heads", "names,pictures"), "model.heads = ", "one of names, captions"),
