@@ -174,11 +174,19 @@ class DomainClip(nn.Module):
         bias: Tensor = self.biases[self.head(head)]
         return bias
 
-    def add_biases(self, value: float) -> None:
-        """Give every head a logit bias, as the sigmoid loss needs one (arXiv:2303.15343)."""
-        for name in self.heads:
-            self.biases[name] = _scalar(torch.tensor(value))
-        self.config["init_logit_bias"] = value  # open_clip then expects one in the weights
+    @torch.no_grad()
+    def start_logits(self, scale: float | None = None, bias: float | None = None) -> None:
+        """Set the logit scale and bias of every head; None leaves them as they are.
+
+        A model without a bias is given one, as the sigmoid loss needs it (arXiv:2303.15343).
+        """
+        if scale is not None:
+            for log_scale in self.log_scales.values():
+                log_scale.fill_(math.log(scale))
+        if bias is not None:
+            for name in self.heads:
+                self.biases[name] = _scalar(torch.tensor(bias))
+            self.config["init_logit_bias"] = bias  # open_clip then expects one in the weights
 
     @torch.no_grad()
     def clamp_scales(self) -> None:

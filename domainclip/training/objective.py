@@ -170,7 +170,7 @@ class Objective(nn.Module):
         images = torch.stack([model.project(pooled[pictures], head) for head in HEADS])
         told = (encoded[said.texts[draws]] for draws in (names, captions))
         of_names, of_captions = gates(images, *told)
-        gate, count = torch.zeros(2, len(caption), device=pooled.device)
+        gate, count = (torch.zeros(len(caption), device=pooled.device) for _ in range(2))
         for draws, found in ((names, of_names), (captions, of_captions)):
             gate.index_add_(0, draws, found)
             count.index_add_(0, draws, torch.ones_like(found))
@@ -182,10 +182,12 @@ class Objective(nn.Module):
 
     def silent(self, model: DomainClip) -> Iterator[nn.Parameter]:
         """Yield what belongs to heads that nothing was said to in the last batch."""
-        for parts in model.beside_towers():
-            for name, part in parts.items():
-                if name not in self.heard:
-                    yield from part.parameters() if isinstance(part, nn.Module) else (part,)
+        for head in model.heads:
+            if head not in self.heard:
+                yield from model.heads[head].parameters()
+                yield model.log_scales[head]
+                if head in model.biases:
+                    yield model.biases[head]
 
 
 def _wrong(
@@ -194,8 +196,9 @@ def _wrong(
     """Return the wrong captions: each counts for the pictures of the caption it was made from."""
     if head != "captions" or not len(said.draw.wrong):
         return None
-    texts, of = torch.from_numpy(said.draw.wrong).to(encoded.device).T
+    texts, of = said.draw.wrong.T
     # Pictures with the same caption may have been given the same wrong one, which counts once.
-    texts, captions = torch.stack([texts, said.texts[of]]).unique(dim=1)
+    pairs = np.unique(np.stack([texts, said.draw.rows[of]]), axis=1)
+    wrong, captions = torch.from_numpy(pairs).to(encoded.device)
     mine = said.texts[draws if rows is None else draws[rows]]
-    return Negatives(encoded[texts], mine[:, None] == captions[None, :])
+    return Negatives(encoded[wrong], mine[:, None] == captions[None, :])

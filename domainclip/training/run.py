@@ -20,13 +20,13 @@ from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
 from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.device import pick_device
-from domainclip.model.folder import built_in_configs, write_json
+from domainclip.model.folder import built_in_configs, say_prefixes, write_json
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
 from domainclip.texts.demands import check_texts
 
 from .advice import advise_recipe
-from .build import build_model, build_module, find_prompts, find_steps
+from .build import build_model, build_module, find_prompts, find_steps, say_start
 from .checkpoints import LAST, checkpoint_path
 from .compiling import require_compiler
 from .environment import describe_environment
@@ -158,6 +158,8 @@ def _run(
     model, pretrained = build_model(recipe)
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
+    for line in say_start(recipe.loss, model, pretrained):
+        say(line)
     start = copy_start(model, recipe, pretrained)
     adapt(model, recipe.model, pretrained)
     with first_alone():
@@ -165,7 +167,8 @@ def _run(
     data.rank, data.world = rank, world
     for message in data.messages:
         say(message)
-    check_texts(recipe, data.captions["train"], *data.stored.get("train", ()))
+    for line in check_texts(recipe, data.captions["train"], *data.stored.get("train", ())):
+        say(line)
     if data.caption_sources:  # a newer generation of captions does not change the run
         pinned = recipe.data.model_copy(update={"captions": data.caption_sources})
         recipe = recipe.model_copy(update={"data": pinned})
@@ -212,6 +215,7 @@ def _run(
     rows = [row.as_dict() for row in tested.rows]
     length = model.context_length
     remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
+    remarks += [say_prefixes(model.prefixes)] if model.prefixes else []
     for remark in remarks:
         say(remark)
     remarks = [*warned, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
