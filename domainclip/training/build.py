@@ -65,7 +65,7 @@ def say_start(loss: Loss, model: DomainClip, pretrained: bool) -> list[str]:
     """Say where the logits of a pretrained model start under the sigmoid loss."""
     if not pretrained or loss.kind != "siglip":
         return []
-    scale, bias = float(model.scale()), float(model.bias())
+    scale, bias = model.scale().item(), model.bias().item()
     return [
         f"the sigmoid loss starts at scale {scale:.4g} and bias {bias:.4g} "
         "(loss.init_scale, loss.init_bias)"
