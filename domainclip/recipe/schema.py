@@ -212,13 +212,20 @@ class Train(Section):
     devices: Count = 1
     """Processes of this machine that share a batch, each on a GPU of its own where there are."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """With several devices: whole weights on each (`ddp`), or shards of them (`fsdp`, on GPUs)."""
+    """With several processes: whole weights in each (`ddp`), or shards of the towers (`fsdp`)."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:
         given = [k for k in ("epochs", "steps", "minutes") if getattr(self, k) is not None]
         if len(given) > 1:
             raise ValueError(f"give one of epochs, steps and minutes, not {' and '.join(given)}")
+        return self
+
+    @model_validator(mode="after")
+    def _shards_alone(self) -> Train:
+        for key in ("ema", "compile"):
+            if self.strategy == "fsdp" and getattr(self, key):
+                raise ValueError(f"train.strategy = fsdp does not go with train.{key}")
         return self
 
 

@@ -205,6 +205,7 @@ def _run(
     leave_processes()
     if rank:
         return RunResult(folder, [], stopped=fitted.stopped, rank=rank)
+    model = module.model  # whole again, where it was in shards
     merge_adapters(model)
     mixture = mix_weights(module, start, data, recipe, device, progress) if start else None
     say("testing the best model")

@@ -22,7 +22,7 @@ TOWERS = {
 N = 12
 
 
-def build(tower: str, micro: int = 0, **loss: object) -> ContrastiveModule:
+def build(tower: str, micro: int = 0, strategy: str = "ddp", **loss: object) -> ContrastiveModule:
     torch.manual_seed(0)
     config = {"embed_dim": 16, "vision_cfg": TOWERS[tower], "text_cfg": TEXT}
     open_clip.factory._MODEL_CONFIGS[f"tiny-{tower}"] = config
@@ -39,7 +39,12 @@ def build(tower: str, micro: int = 0, **loss: object) -> ContrastiveModule:
     captions = [(f"caption number {i}", f"said otherwise {i}") for i in range(N)]
     views = TextViews(tree, PromptSet(), {"formal": 1.0, "path": 1.0}, captions)
     recipe = Recipe.model_validate(
-        {"domain": "x", "loss": loss, "train": {"micro_batch": micro}, "text": {"both": True}}
+        {
+            "domain": "x",
+            "loss": loss,
+            "train": {"micro_batch": micro, "strategy": strategy},
+            "text": {"both": True},
+        }
     )
     weights = np.linspace(0.5, 1.5, N).astype(np.float32)
     return ContrastiveModule(
