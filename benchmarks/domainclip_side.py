@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import domainclip.training.build as build
 import domainclip.training.run as run
 from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
@@ -146,7 +147,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.kept = run.pick_precision, run.count_steps
+        self.kept = run.pick_precision, build.count_steps
 
     def __enter__(self) -> _Clock:
         """Stand in for what the run calls."""
@@ -165,9 +166,9 @@ class _Clock:
             self.seconds += time.perf_counter() - start
             return _whole(steps * max(0.0, 1 - self.seconds / (60 * minutes)), validations)
 
-        run.pick_precision, run.count_steps = timed_pick, timed_count
+        run.pick_precision, build.count_steps = timed_pick, timed_count
         return self
 
     def __exit__(self, *_: object) -> None:
         """Put everything back."""
-        run.pick_precision, run.count_steps = self.kept
+        run.pick_precision, build.count_steps = self.kept

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -50,19 +51,19 @@ def train(folder: Path, *options: object) -> dict[str, Any]:
         RunFailed: If it failed, or the folder holds a run of other options.
     """
     asked = [str(option) for option in options]
-    job = folder / JOB
-    if job.is_file() and json.loads(job.read_text(encoding="utf-8")) != asked:
+    job, begun = folder / JOB, (folder / RECIPE).is_file()
+    if begun and job.is_file() and json.loads(job.read_text(encoding="utf-8")) != asked:
         raise RunFailed(f"{folder} holds a run of other options; delete it or name another --out")
     done = _finished(folder)
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
     write_json(job, asked)
-    resumed = (folder / RECIPE).is_file()
-    how = ["--resume", str(folder)] if resumed else [*asked, "--out", str(folder)]
-    doing = "resuming" if resumed else "training"
+    how = ["--resume", str(folder)] if begun else [*asked, "--out", str(folder)]
+    doing = "resuming" if begun else "training"
     tell(f"{datetime.now(UTC):%H:%M:%S} {doing} {folder} (load {os.getloadavg()[0]:.1f})")
     command = [sys.executable, "-m", "domainclip", "train", *how]
+    signal.signal(signal.SIGTERM, _end)  # else the training would outlive what waits for it
     with (folder / LOG).open("a", encoding="utf-8") as log:
         try:
             code = subprocess.run(
@@ -76,6 +77,10 @@ def train(folder: Path, *options: object) -> dict[str, Any]:
         last = [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-2:]
         raise RunFailed(f"ended with {code}: {' | '.join(last)[:300]} ({folder / LOG})")
     return done
+
+
+def _end(*_: object) -> None:
+    sys.exit(143)
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:
@@ -169,9 +174,9 @@ def _channels(values: Sequence[float]) -> Tensor:
     return torch.tensor(values).view(1, 3, 1, 1)
 
 
-def whole_splits(recipe: Recipe, **data: object) -> Recipe:
-    """Return a recipe that takes all pictures of every split, with further changes of its data."""
-    changed = recipe.data.model_copy(update={"limit": 0, "replay": "", **data})
+def change_data(recipe: Recipe, **data: object) -> Recipe:
+    """Return a recipe with changes of its data, and nothing replayed."""
+    changed = recipe.data.model_copy(update={"replay": "", **data})
     return recipe.model_copy(update={"data": changed})
 
 

@@ -2,6 +2,10 @@
 
 A side is told what to do by a job, a plain dictionary. Its folder keeps the job, the log and what
 came out; the same job asked for again is read from there, another one replaces it.
+
+Figures want a machine that does nothing else: beside other work two threads can be slower than one,
+by several times, as each waits for the other at every operation (`load` of a result tells, before
+and after).
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from domainclip.model.folder import write_json
 from domainclip.training.environment import git_commit, processor_name
@@ -76,9 +82,11 @@ def do_job(folder: Path, sides: dict[str, Callable[[Job, Path], Figures]]) -> No
         sides: What does it, by the `side` that the job names.
     """
     job = json.loads((folder / JOB).read_text(encoding="utf-8"))
-    load = os.getloadavg()[0]
+    load = [round(os.getloadavg()[0], 2)]
     figures = sides[job["side"]](job, folder)
-    write_json(folder / RESULT, {**figures, "load": round(load, 2), "date": f"{today()}"})
+    load.append(round(os.getloadavg()[0], 2))
+    threads = {"threads": torch.get_num_threads(), "waiting": os.environ.get("OMP_WAIT_POLICY")}
+    write_json(folder / RESULT, {**figures, **threads, "load": load, "date": today()})
 
 
 def today() -> str:
@@ -89,7 +97,8 @@ def today() -> str:
 def describe_machine() -> str:
     """Return the line that says where and when, for a table's head."""
     commit = (git_commit() or "no commit")[:10]
-    return f"{today()}, {processor_name()}, {os.cpu_count()} cores, {commit}"
+    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{today()}, {processor_name()}, {cores}, {commit}"
 
 
 def tell(line: str) -> None:

@@ -10,9 +10,10 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, zip_longest
 from numbers import Integral, Real
 from typing import Any, Literal, TextIO
 
@@ -97,6 +98,25 @@ class Output:
             return self._ids(everything, ids or "".join(columns[:1]))
         write = {"table": self._table, "csv": self._csv, "json": self._json}[self.style]
         return write(everything, columns)
+
+    def page(self, rows: Iterable[Sequence[str]], columns: Sequence[str]) -> None:
+        """Write a table for reading: cells of several lines, wrapped to the width of the terminal.
+
+        Args:
+            rows: Texts, one for each column; a line end in one is kept.
+            columns: Their names; the first column is never wrapped.
+        """
+        rows = [tuple(row) for row in rows]
+        total = shutil.get_terminal_size().columns if self.stream.isatty() else 120
+        widths = _share_width(rows, columns, total)
+        title = "  ".join(f"{n:<{w}}" for n, w in zip(columns, widths, strict=True)).rstrip()
+        self.line(_paint(title, self.stream, bold=True))
+        for row in rows:
+            cells = [_wrap(text, width) for text, width in zip(row, widths, strict=True)]
+            for line in zip_longest(*cells, fillvalue=""):
+                padded = [t + " " * (w - _width(t)) for t, w in zip(line, widths, strict=True)]
+                first, rest = padded[0], "  ".join(padded[1:]).rstrip()
+                self.line(f"{_paint(first, self.stream, bold=True)}  {rest}".rstrip())
 
     def tables(self, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Write several tables, each under its title; JSON is one object."""
@@ -222,6 +242,31 @@ def _shrink(columns: Sequence[_Column], total: int) -> None:
         if not free:
             break
         max(free, key=lambda column: column.width).width -= 1
+
+
+def _share_width(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], total: int
+) -> tuple[int, ...]:
+    """Return widths that fit a line: the first as it needs, the rest by the text that they hold."""
+    lines = [[line for row in rows for line in row[i].split("\n")] for i in range(len(columns))]
+    longest = [
+        max(_width(name), *map(_width, said)) for name, said in zip(columns, lines, strict=True)
+    ]
+    room = max(total, 60) - longest[0] - 2 * (len(columns) - 1)
+    # By the square root, so that a column of long texts leaves room for the others.
+    needs = [sum(map(_width, said)) ** 0.5 for said in lines[1:]]
+    shares = [int(room * need / (sum(needs) or 1)) for need in needs]
+    return (longest[0], *(min(s, n) for s, n in zip(shares, longest[1:], strict=True)))
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Return the lines of a cell; those after the first of a wrapped line are indented."""
+    return [
+        part
+        for line in text.split("\n")
+        for part in textwrap.wrap(line, width, subsequent_indent=" ", break_on_hyphens=False)
+        or [""]
+    ]
 
 
 def _width(text: str) -> int:

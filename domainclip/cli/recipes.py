@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from domainclip.errors import UsageError
 from domainclip.recipe.load import RecipeError, load_alone
 from domainclip.recipe.locate import bundled_recipes
+from domainclip.recipe.schema import About
 from domainclip.recipe.show import diff, flatten, json_schema, to_yaml
 
 from . import output
@@ -26,8 +28,15 @@ command = Group(
 @command.command("list", examples=("domainclip recipes list", "domainclip recipes list --json"))
 @format_options
 def list_command(out: Output) -> None:
-    """List the recipes that ship with the package."""
-    out.rows(map(_row, bundled_recipes()), ("name", "domain", "title", "paper", "expect", "error"))
+    """List the recipes that ship with the package: what each is, needs, gave here and cost.
+
+    A recipe of `methods/` works for any domain, and its folder can be left out.
+    """
+    rows = [_row(name) for name in bundled_recipes()]
+    if out.style == "table":
+        out.page(_page(rows), ("name", "method", "needs", "gave here, cost"))
+    else:
+        out.rows(rows, ("name", "domain", *About.model_fields, "error"))
 
 
 @command.command(
@@ -100,6 +109,20 @@ def _row(name: str) -> dict[str, Any]:
     except UsageError as error:
         return {**row, "error": error.message}
     return {**row, "domain": recipe.domain or "any", **recipe.about.model_dump()}
+
+
+def _page(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield the cells of the table on a terminal: methods first, then each domain's own."""
+    for row in sorted(rows, key=lambda row: (row["domain"] != "any", row["name"])):
+        folder, _, short = row["name"].partition("/")
+        name = short if folder == "methods" else f"{folder}/\n{short}"
+        if error := row.get("error"):
+            yield name, f"error: {error}", "", ""
+            continue
+        gave = "\n".join(part for part in (row["expect"], row["cost"]) if part)
+        papers = row["paper"].replace("; ", "\n")
+        method = "\n".join(part for part in (row["title"], papers) if part)
+        yield name, method, row["needs"], gave or "not measured here"
 
 
 def _problems(file: str) -> tuple[str, ...]:

@@ -58,12 +58,13 @@ def _problem(
     elif items[0]["type"] == "missing":
         where, name = "", key
     else:  # a rule of a section: name every source that has a part in it
-        texts = " ".join(str(item["msg"]) for item in items)
-        parts = [w for k, (_, w) in values.items() if k.startswith(f"{key}.")]
+        words = " ".join(str(item["msg"]) for item in items).replace(",", " ").split()
+        below = f"{key}." if key else ""
+        parts = [w for k, (_, w) in values.items() if key and k.startswith(below)]
         named = [
             w
             for k, (_, w) in values.items()
-            if k.startswith(f"{key}.") and k.rpartition(".")[2] in texts.split()
+            if k.startswith(below) and k.removeprefix(below) in words
         ]
         where, name = ", ".join(dict.fromkeys(named or parts)), key
     return Problem(where, name, " or ".join(dict.fromkeys(_say(item) for item in items)))

@@ -25,6 +25,8 @@ from .schema import Recipe
 
 TINY = "--tiny"
 """The origin of what `--tiny` sets."""
+OPEN = "???"
+"""The value of a key that a recipe leaves to its user, such as the model to fine-tune."""
 
 
 class RecipeError(UsageError):
@@ -69,7 +71,8 @@ def load_recipe(
         tiny: Shrink the run to seconds.
 
     Raises:
-        RecipeError: With every unknown key and every bad value of every layer.
+        RecipeError: With every unknown key and every bad value of every layer, and every key that
+            the recipe leaves open and nobody has given.
         UsageError: If there is no recipe of that name, or neither domain nor recipe is named.
     """
     said = read_flags({**({} if domain is None else {"domain": domain}), **(flags or {})})
@@ -81,11 +84,13 @@ def load_recipe(
     if recipe is None:
         recipe = _default_recipe(early)
     layers = [*read_chain(recipe, early), environment, *([shrink(said)] if tiny else []), said]
-    return merge(layers, recipe)
+    return merge(layers, recipe, complete=True)
 
 
 def load_alone(recipe: str) -> Loaded:
-    """Return a recipe without environment or flags; `domain` is "" where the file names none.
+    """Return a recipe without environment or flags.
+
+    Its domain is "" where the file names none, and what it leaves open is "???".
 
     Raises:
         RecipeError: With everything that is wrong with it.
@@ -97,6 +102,8 @@ def load_alone(recipe: str) -> Loaded:
 def read_chain(recipe: str, domain: str | None) -> list[Layer]:
     """Return the layers of a recipe file and its parents, the oldest parent first.
 
+    What a parent says of itself (`about`) is left out: it was measured on the parent.
+
     Raises:
         UsageError: If the recipe itself is not there; a missing parent is one problem among others.
     """
@@ -106,6 +113,9 @@ def read_chain(recipe: str, domain: str | None) -> list[Layer]:
     while True:
         seen.append(path)
         layer = read_file(path, shown(path))
+        if chain:
+            said = layer.values.items()
+            layer.values = {k: value for k, value in said if not k.startswith("about.")}
         chain.insert(0, layer)
         if layer.extends is None:
             return chain
@@ -139,8 +149,13 @@ def shrink(flags: Layer) -> Layer:
     return Layer({key: (value, TINY) for key, value in values.items()})
 
 
-def merge(layers: Sequence[Layer], name: str) -> Loaded:
+def merge(layers: Sequence[Layer], name: str, *, complete: bool = False) -> Loaded:
     """Apply layers in order and validate the result once.
+
+    Args:
+        layers: The earliest first.
+        name: How the recipe was asked for.
+        complete: Refuse what is left open.
 
     Raises:
         RecipeError: With the problems of all layers and of the result.
@@ -158,6 +173,11 @@ def merge(layers: Sequence[Layer], name: str) -> Loaded:
             values[key] = said
     problems = [problem for layer in layers for problem in layer.problems]
     problems += _check_domain(*values.get("domain", ("", "")))
+    problems += [
+        Problem(where, key, f"has to be given, as --{key} VALUE: {recipe_keys()[key].help}")
+        for key, (value, where) in values.items()
+        if complete and value == OPEN
+    ]
     try:
         recipe = Recipe.model_validate(_nest(values))
     except ValidationError as error:

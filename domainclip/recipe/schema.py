@@ -87,7 +87,7 @@ class Model(Section):
     """The two towers and their projection heads."""
 
     name: str = "small"
-    """A built-in config (`small`), an open_clip name, `hf-hub:` or `local-dir:`."""
+    """A built-in config (`small`), an open_clip name, `hf-hub:`, `local-dir:`, or a run folder."""
     heads: tuple[Literal["names", "captions"], ...] = ("names", "captions")
     """Projection heads on the pooled image feature; without `captions`, names serve both."""
     context_length: Annotated[int, Field(ge=0)] = 0
@@ -221,13 +221,6 @@ class Train(Section):
             raise ValueError(f"give one of epochs, steps and minutes, not {' and '.join(given)}")
         return self
 
-    @model_validator(mode="after")
-    def _shards_alone(self) -> Train:
-        for key in ("ema", "compile"):
-            if self.strategy == "fsdp" and getattr(self, key):
-                raise ValueError(f"train.strategy = fsdp does not go with train.{key}")
-        return self
-
 
 class Evaluate(Section):
     """The final test."""
@@ -257,3 +250,27 @@ class Recipe(Section):
     optim: Optim = Field(default_factory=Optim)
     train: Train = Field(default_factory=Train)
     evaluate: Evaluate = Field(default_factory=Evaluate)
+
+    @model_validator(mode="after")
+    def _even_parts(self) -> Recipe:
+        batch, micro = self.data.batch_size, self.train.micro_batch
+        if micro and micro < batch and batch % micro:
+            near = max(part for part in range(1, micro) if batch % part == 0)
+            raise ValueError(
+                f"train.micro_batch {micro} does not divide data.batch_size {batch}; {near} does"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shards_alone(self) -> Recipe:
+        others = {
+            "train.ema": self.train.ema,
+            "train.compile": self.train.compile,
+            "model.lora": self.model.lora,
+        }
+        for key, asked in others.items():
+            if asked and self.train.strategy == "fsdp":
+                raise ValueError(
+                    f"train.strategy fsdp does not go with {key} yet; leave out one of the two"
+                )
+        return self

@@ -52,7 +52,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _explain(recipe: Recipe, folder: Path) -> TrainingError:
     batch, micro = recipe.data.batch_size, recipe.train.micro_batch
-    smaller = max(1, (micro or batch) // 4)
+    most = max(1, (micro or batch // recipe.train.devices) // 4)
+    smaller = max(part for part in range(1, most + 1) if batch % part == 0)
     ways = [f"--train.micro_batch {smaller} (the same step, in parts)"]
     if not recipe.model.grad_checkpointing:
         ways.append("--model.grad_checkpointing true (more time, less memory)")

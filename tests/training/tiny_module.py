@@ -41,6 +41,7 @@ def build(tower: str, micro: int = 0, strategy: str = "ddp", **loss: object) -> 
     recipe = Recipe.model_validate(
         {
             "domain": "x",
+            "data": {"batch_size": 60},
             "loss": loss,
             "train": {"micro_batch": micro, "strategy": strategy},
             "text": {"both": True},
