@@ -18,10 +18,18 @@ from domainclip.recipe.schema import Recipe
 from domainclip.texts.views import TextViews
 
 from .gradcache import ChunkedFeatures, Context
-from .guard import StepGuard
+from .guard import StepGuard, running_statistics
 from .objective import Objective, Said
-from .optimizer import build_optimizer
-from .processes import average_gradients, count_processes, gather, my_share, process_rank
+from .optimizer import build_optimizer, lay_out_state
+from .processes import (
+    average_gradients,
+    count_processes,
+    gather,
+    my_share,
+    process_rank,
+    take_from_first,
+)
+from .sharding import shard_towers
 from .tokens import CutTexts, TokenCache
 
 
@@ -80,14 +88,26 @@ class ContrastiveModule(L.LightningModule):
         self._hits: list[Tensor] = []
         self._chances: list[Tensor] = []
 
+    @property
+    def sharded(self) -> bool:
+        """Whether several processes train shards of the towers, not DDP's whole ones."""
+        return self.recipe.train.strategy == "fsdp" and count_processes() > 1
+
+    def configure_model(self) -> None:
+        """Cut the towers up, where the trainer's strategy asks for it."""
+        if self.device_mesh is not None:
+            shard_towers(self.model, self.device_mesh["data_parallel"])
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return float pixels for uint8 ones of shape (n, 3, s, s), channels last in memory."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return (pixels.float() - self.mean) / self.std
 
     def on_train_start(self) -> None:
-        """Leave it to us to average gradients that come chunk by chunk, which DDP would do once."""
-        if self.recipe.train.micro_batch and count_processes() > 1:
+        """Lay out a loaded state, and average gradients of chunks by us: DDP would do it once."""
+        for optimizer in self.trainer.optimizers:
+            lay_out_state(optimizer)
+        if self.recipe.train.micro_batch and count_processes() > 1 and not self.sharded:
             wrapped: Any = self.trainer.model
             wrapped.require_backward_grad_sync = False
 
@@ -120,7 +140,7 @@ class ContrastiveModule(L.LightningModule):
         chunked, self._chunked = self._chunked, []
         for features in chunked:
             features.backward(context)
-        if chunked:
+        if chunked or self.sharded:
             average_gradients(self.model)
 
     def loss(self, batch: Batch) -> Tensor:
@@ -190,6 +210,7 @@ class ContrastiveModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Embed the real class names with the model as it is."""
+        take_from_first(running_statistics(self))  # each has those of its own pictures
         self._hits, self._chances = [], []
         self._class_features = self.embed_classes(self.model).to(self.device)
 
@@ -226,8 +247,9 @@ class ContrastiveModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by norm here: Lightning's own clipping refuses a fused optimizer under bfloat16."""
-        for parameter in self.objective.silent(self.model):
-            parameter.grad = None  # a head that nothing was said to is not decayed either
+        if not self.sharded:  # a checkpoint of shards wants a state of every parameter
+            for parameter in self.objective.silent(self.model):
+                parameter.grad = None  # a head that nothing was said to is not decayed either
         self.guard.clip(self.model.parameters(), self.recipe.optim.clip_norm)
 
     def configure_optimizers(self) -> Any:
