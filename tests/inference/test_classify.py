@@ -32,6 +32,7 @@ class ColourClip(DomainClip):
 
     def __init__(self, heads=("names",)):
         nn.Module.__init__(self)
+        self.held = ()
         self.preprocess = Preprocess(size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         self.heads = nn.ModuleDict({name: nn.Identity() for name in heads})
         self.weight = nn.Parameter(torch.zeros(1))
