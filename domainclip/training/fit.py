@@ -101,7 +101,6 @@ def fit(
         devices=count_processes() // machines(),
         num_nodes=machines(),
         strategy="ddp" if count_processes() > 1 else "auto",
-        sync_batchnorm=device == "cuda" and count_processes() > 1,
         use_distributed_sampler=False,  # ours already gives each process its share
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
         max_steps=steps,

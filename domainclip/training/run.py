@@ -159,7 +159,9 @@ def _run(
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
     start = copy_start(model, recipe, pretrained)
-    adapt(model, recipe.model, pretrained)
+    together = device == "cuda" and world > 1
+    for line in adapt(model, recipe.model, pretrained, together):
+        say(line)
     with first_alone():
         data = open_data(recipe, domain, model.preprocess.size)
     data.rank, data.world = rank, world
