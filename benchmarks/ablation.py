@@ -7,7 +7,8 @@ Each arm is `domainclip train` with the options of its base and a few more; it i
 that base on the same pictures. All take the same steps in one number format, `auto` being found
 out once by a step of the first. What is found below `--out` is read or gone on with, not repeated,
 and an arm that fails is reported and leaves the others be. All figures lie in `figures.json`
-there, written after each run. Options that are not known here go to every arm.
+there, written after each run; the seconds of a run that was killed are those of its last part.
+Options that are not known here go to every arm.
 
 Intervals come from pictures drawn anew, the same draw for both arms, and from seeds where there
 are several.

@@ -25,6 +25,7 @@ Finished runs are read, killed ones gone on with, a failed one is reported and l
 from __future__ import annotations
 
 import argparse
+import csv
 import shutil
 import sys
 from pathlib import Path
@@ -155,12 +156,13 @@ def write_replay(base: Path, folder: Path) -> Path:
     )  # fmt: skip
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    lines = ["file_name,caption"]
+    rows = [("file_name", "caption")]
     for i, label in enumerate(drawn.labels):
         views = say_label(tree, tree.node(label))
         Image.fromarray(drawn.pictures.read([i])[0]).save(partial / f"{i:06d}.png")
-        lines.append(f'{i:06d}.png,"{views.get("formal_common", views["formal"])}"')
-    (partial / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        rows.append((f"{i:06d}.png", views.get("formal_common", views["formal"])))
+    with (partial / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
     partial.replace(folder)
     return folder
 

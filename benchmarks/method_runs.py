@@ -51,17 +51,16 @@ def train(folder: Path, *options: object) -> dict[str, Any]:
         RunFailed: If it failed, or the folder holds a run of other options.
     """
     asked = [str(option) for option in options]
-    job = folder / JOB
-    if job.is_file() and json.loads(job.read_text(encoding="utf-8")) != asked:
+    job, begun = folder / JOB, (folder / RECIPE).is_file()
+    if begun and job.is_file() and json.loads(job.read_text(encoding="utf-8")) != asked:
         raise RunFailed(f"{folder} holds a run of other options; delete it or name another --out")
     done = _finished(folder)
     if done is not None:
         return done
     folder.mkdir(parents=True, exist_ok=True)
     write_json(job, asked)
-    resumed = (folder / RECIPE).is_file()
-    how = ["--resume", str(folder)] if resumed else [*asked, "--out", str(folder)]
-    doing = "resuming" if resumed else "training"
+    how = ["--resume", str(folder)] if begun else [*asked, "--out", str(folder)]
+    doing = "resuming" if begun else "training"
     tell(f"{datetime.now(UTC):%H:%M:%S} {doing} {folder} (load {os.getloadavg()[0]:.1f})")
     command = [sys.executable, "-m", "domainclip", "train", *how]
     signal.signal(signal.SIGTERM, _end)  # else the training would outlive what waits for it

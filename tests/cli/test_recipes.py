@@ -1,5 +1,6 @@
 """`domainclip recipes` as people type it."""
 
+import io
 import json
 
 import pytest
@@ -7,7 +8,11 @@ import yaml
 from click.testing import CliRunner
 
 from domainclip.cli.app import app
+from domainclip.cli.output import Output
+from domainclip.cli.recipes import list_command
+from domainclip.recipe.load import load_alone
 from domainclip.recipe.locate import bundled_recipes
+from domainclip.recipe.schema import About
 
 
 def invoke(*args):
@@ -18,6 +23,45 @@ def test_list_names_every_recipe_that_ships():
     rows = json.loads(invoke("list", "--json").stdout)
     assert [row["name"] for row in rows] == list(bundled_recipes())
     assert {row["domain"] for row in rows} >= {"any", "medical"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_list_on_a_terminal_is_read_whole(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = Terminal()
+    list_command.callback.__wrapped__(Output("table", screen))
+    lines = screen.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and "…" not in screen.getvalue()
+    assert lines[0].split() == ["name", "method", "needs", "gave", "here,", "cost"]
+    names = [line.split()[0] for line in lines[1:] if not line.startswith(" ")]
+    assert names[: names.index("biology/")] == sorted(
+        name.removeprefix("methods/") for name in bundled_recipes() if "methods/" in name
+    )
+    column = lines[0].index("gave")
+    said = {line[:column].split()[0]: line[column:] for line in lines if line[:1].strip()}
+    assert said["prefix"].startswith("not measured") and said["biology/"].startswith("on the")
+    words = " ".join(screen.getvalue().split())
+    assert "Saito et al. 2022," in words and "arXiv:2206.01125" in words
+
+
+def test_list_elsewhere_holds_every_word_of_about():
+    for row in json.loads(invoke("list", "--json").stdout):
+        about = {key: row[key] for key in About.model_fields}
+        assert about == load_alone(row["name"]).recipe.about.model_dump()
+    header = invoke("list").stdout.splitlines()[0]
+    assert header == "name,domain,title,paper,needs,expect,cost,error"
+
+
+def test_show_prints_what_a_recipe_is():
+    shown = yaml.safe_load(invoke("show", "biocap").stdout)["about"]
+    assert "BioCAP" in shown["title"] and shown["needs"] == "labels and captions"
+    assert "2510.20095" in shown["paper"] and shown["expect"] == ""
 
 
 def test_show_prints_a_recipe_and_its_sources():
