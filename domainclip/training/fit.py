@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 import time
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from .guard import LIMIT
 from .loggers import close_loggers, open_loggers
 from .metrics import MetricsLog
 from .module import ContrastiveModule
-from .processes import count_processes, machines, process_rank
+from .processes import any_process, count_processes, machines, process_rank
+from .sharding import ShardedTowers, local_part
 from .stop import StopOnSignal
 
 
@@ -69,6 +71,7 @@ def fit(
     """
     steps = int(recipe.train.steps or 1)
     done = step_of(checkpoint)
+    whole = copy.deepcopy(module.model).cpu() if module.sharded and not process_rank() else None
     every = -(-steps // recipe.train.validations)
     best = ModelCheckpoint(
         folder / "checkpoints", BEST, monitor="val_score", mode="max", save_weights_only=True,
@@ -100,7 +103,8 @@ def fit(
         accelerator="gpu" if device == "cuda" else device,
         devices=count_processes() // machines(),
         num_nodes=machines(),
-        strategy="ddp" if count_processes() > 1 else "auto",
+        strategy=_strategy(module),
+        inference_mode=not module.sharded,  # FSDP gathers weights into tensors that it uses again
         use_distributed_sampler=False,  # ours already gives each process its share
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
         max_steps=steps,
@@ -141,10 +145,21 @@ def fit(
     if reached > done:
         trainer.save_checkpoint(checkpoint_path(folder, LAST))
     close_loggers(loggers)
-    if checkpoint_path(folder, BEST).is_file():
-        state = torch.load(checkpoint_path(folder, BEST), map_location="cpu", weights_only=True)
+    if whole is not None:
+        module.model = whole
+    kept = checkpoint_path(folder, BEST)
+    if not kept.is_file() and module.sharded:
+        kept = checkpoint_path(folder, LAST)
+    if kept.is_file() and not process_rank():
+        state = torch.load(kept, map_location="cpu", weights_only=False)
         module.load_state_dict(state["state_dict"])
     return Fitted(time.perf_counter() - began, reached, stop.stopped, loader_advice.lines)
+
+
+def _strategy(module: ContrastiveModule) -> str | ShardedTowers:
+    if module.sharded:
+        return ShardedTowers()
+    return "ddp" if count_processes() > 1 else "auto"
 
 
 def train_loader(data: PictureData, steps: int, start: int) -> StepLoader:
@@ -159,7 +174,8 @@ def _diverged(
     module: ContrastiveModule, recipe: Recipe, folder: Path, trainer: L.Trainer
 ) -> TrainingError:
     """Keep the last good weights, and say what to do."""
-    kept = all(bool(p.isfinite().all()) for p in module.parameters())
+    lost = any(not local_part(p).isfinite().all() for p in module.parameters())
+    kept = not any_process(lost, module.device)  # all save, or none
     if kept:
         trainer.save_checkpoint(checkpoint_path(folder, LAST))
     step, run = trainer.global_step, shlex.quote(str(folder))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from domainclip.model.gates import Gates
 
@@ -43,10 +44,7 @@ class StepGuard(L.Callback):
         trained = [p for p in parameters if p.grad is not None]
         if not trained:
             return
-        if most:
-            norm = nn.utils.clip_grad_norm_(trained, most)
-        else:
-            norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        norm = clip_gradients(trained, most)
         finite = torch.isfinite(norm)
         if self.loss is not None:
             finite = finite & torch.isfinite(self.loss)
@@ -78,6 +76,22 @@ class StepGuard(L.Callback):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Count on."""
         self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
+    """Clip gradients to the norm `most`, 0 for none, and return the norm that they had.
+
+    Shards and whole parameters count together; all processes get one norm.
+    """
+    kinds = [[p for p in parameters if isinstance(p, DTensor) == shards] for shards in (0, 1)]
+    kinds = [kind for kind in kinds if kind]
+    norms = [nn.utils.get_total_norm([p.grad for p in k if p.grad is not None]) for k in kinds]
+    norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+    norm = torch.linalg.vector_norm(torch.stack(norms)) if len(norms) > 1 else norms[0]
+    if most:
+        for kind in kinds:  # torch takes no list that mixes the two
+            nn.utils.clip_grads_with_norm_(kind, most, norm)
+    return norm
 
 
 def running_statistics(module: nn.Module) -> list[Tensor]:

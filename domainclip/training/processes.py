@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 
 _Value = TypeVar("_Value")
 
@@ -122,13 +123,23 @@ def my_share(rows: Tensor) -> Tensor:
     return rows[index]
 
 
+def take_from_first(tensors: Iterable[Tensor]) -> None:
+    """Give tensors the values that they have in the first process, in place."""
+    if _grouped():
+        for tensor in tensors:
+            distributed.broadcast(tensor, src=0)
+
+
 def average_gradients(model: nn.Module) -> None:
-    """Average the gradients of all processes, where the engine does not do it by itself."""
+    """Average the gradients of all processes, where the engine does not do it by itself.
+
+    Those of shards are averages already.
+    """
     world = count_processes()
     if world == 1:
         return
     for parameter in model.parameters():
-        if parameter.grad is not None:
+        if parameter.grad is not None and not isinstance(parameter, DTensor):
             distributed.all_reduce(parameter.grad)
             parameter.grad /= world
 
