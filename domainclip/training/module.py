@@ -21,10 +21,17 @@ from domainclip.recipe.schema import Recipe
 from domainclip.texts.views import TextViews
 
 from .gradcache import ChunkedFeatures, Context
-from .guard import StepGuard
+from .guard import StepGuard, running_statistics
 from .objective import HEADS, Objective, Said
 from .optimizer import build_optimizer
-from .processes import average_gradients, count_processes, gather, my_share, process_rank
+from .processes import (
+    average_gradients,
+    count_processes,
+    gather,
+    my_share,
+    process_rank,
+    take_from_first,
+)
 
 
 @dataclass(frozen=True)
@@ -221,6 +228,7 @@ class ContrastiveModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Embed the real class names with the model as it is."""
+        take_from_first(running_statistics(self))  # each has those of its own pictures
         self._hits, self._chances = [], []
         self._class_features = self.embed_classes(self.model).to(self.device)
 
