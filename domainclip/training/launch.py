@@ -85,10 +85,12 @@ def launch(count: int, arguments: Sequence[str], folder: Path) -> None:
         if main:
             signal.signal(signal.SIGTERM, before)
         _end(started)
+    if code and rank:
+        heard[rank - 1].seek(0)
+        sys.stderr.write(heard[rank - 1].read().decode(errors="replace"))
+    for file in heard:
+        file.close()
     if code:
-        if rank:
-            heard[rank - 1].seek(0)
-            sys.stderr.write(heard[rank - 1].read().decode(errors="replace"))
         error = TrainingError(
             f"process {rank} of {count} ended with exit code {code}; what it said stands above",
             f"domainclip train --resume {shlex.quote(str(folder))}"

@@ -60,7 +60,9 @@ def join_processes(device: str) -> None:
         rank=cluster.global_rank(),
         world_size=cluster.world_size(),
     )
-    _hosts = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(group, distributed.ProcessGroup)
+    _hosts = group
 
 
 def leave_processes() -> None:

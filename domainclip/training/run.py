@@ -18,6 +18,7 @@ import torch
 
 from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
+from domainclip.errors import UsageError
 from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, write_json

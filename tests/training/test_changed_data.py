@@ -109,7 +109,7 @@ def test_another_base_or_number_of_processes_is_noticed(tmp_path):
     assert check_same_start(tmp_path, now) == []
     (said,) = check_same_start(tmp_path, {**now, "processes": 1})
     assert "begun by 2 processes, goes on by 1" in said
-    with pytest.raises(DataError, match="model.name"):
+    with pytest.raises(DataError, match=r"model\.name"):
         check_same_start(tmp_path, {**now, "base": "two"})
 
 

@@ -121,7 +121,7 @@ def test_weights_that_are_not_finite_never_overwrite_good_ones(tmp_path, monkeyp
         def on_train_batch_end(self, trainer, module, outputs, batch, index):
             if trainer.global_step == 3:
                 with torch.no_grad():
-                    next(module.model.parameters()).view(-1)[0] = math.inf
+                    next(module.model.parameters()).fill_(math.inf)
             super().on_train_batch_end(trainer, module, outputs, batch, index)
 
     monkeypatch.setattr("domainclip.training.module.StepGuard", Broken)

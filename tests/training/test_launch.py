@@ -3,8 +3,6 @@
 import subprocess
 import threading
 
-import pytest
-
 from domainclip.errors import TrainingError
 from domainclip.training.launch import launch, wait_for_all
 
