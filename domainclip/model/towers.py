@@ -43,6 +43,12 @@ def in_block(name: str) -> bool:
     return bool(_BLOCK.search(name))
 
 
+def blocks_of(model: DomainClip) -> list[nn.Module]:
+    """Return the repeated blocks of both towers, the outermost where blocks lie in blocks."""
+    found = ((_BLOCK.search(f"{name}."), module) for name, module in model.clip.named_modules())
+    return [module for match, module in found if match and match.end() == len(match.string)]
+
+
 def lock_tower(model: DomainClip, tower: Tower) -> None:
     """Hold a tower as it is: no gradients, and always in eval mode; its heads stay trainable.
 

@@ -212,7 +212,7 @@ class Train(Section):
     devices: Count = 1
     """Processes of this machine that share a batch, each on a GPU of its own where there are."""
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """With several devices: whole weights on each (`ddp`), or shards of them (`fsdp`, on GPUs)."""
+    """With several processes: whole weights in each (`ddp`), or shards of the towers (`fsdp`)."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Train:
@@ -259,4 +259,18 @@ class Recipe(Section):
             raise ValueError(
                 f"train.micro_batch {micro} does not divide data.batch_size {batch}; {near} does"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shards_alone(self) -> Recipe:
+        others = {
+            "train.ema": self.train.ema,
+            "train.compile": self.train.compile,
+            "model.lora": self.model.lora,
+        }
+        for key, asked in others.items():
+            if asked and self.train.strategy == "fsdp":
+                raise ValueError(
+                    f"train.strategy fsdp does not go with {key} yet; leave out one of the two"
+                )
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
 import time
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from .loggers import close_loggers, open_loggers
 from .metrics import MetricsLog
 from .module import ContrastiveModule
 from .processes import count_processes, machines, process_rank
+from .sharding import ShardedTowers
 from .stop import StopOnSignal
 
 
@@ -80,6 +82,7 @@ def fit(
     every = -(-steps // recipe.train.validations)
     checkpoints = RunCheckpoints(folder, recipe.train.patience)
     done, over = _take_up(module, checkpoints, checkpoint, steps)
+    whole = copy.deepcopy(module.model).cpu() if module.sharded and not process_rank() else None
     stop = StopOnSignal()
     loggers = [] if process_rank() else open_loggers(recipe, folder, done)
     log = MetricsLog(
@@ -100,7 +103,8 @@ def fit(
         accelerator="gpu" if device == "cuda" else device,
         devices=count_processes() // machines(),
         num_nodes=machines(),
-        strategy="ddp" if count_processes() > 1 else "auto",
+        strategy=_strategy(module),
+        inference_mode=not module.sharded,  # FSDP gathers weights into tensors that it uses again
         sync_batchnorm=device == "cuda" and count_processes() > 1,
         use_distributed_sampler=False,  # ours already gives each process its share
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
@@ -136,8 +140,13 @@ def fit(
     if module.guard.diverged or not finite:
         raise _diverged(module, recipe, folder, trainer.global_step, finite)
     close_loggers(loggers)
-    if checkpoint_path(folder, BEST).is_file():
-        state = torch.load(checkpoint_path(folder, BEST), map_location="cpu", weights_only=True)
+    if whole is not None:
+        module.model = whole
+    kept = checkpoint_path(folder, BEST)
+    if not kept.is_file() and module.sharded:
+        kept = checkpoint_path(folder, LAST)
+    if kept.is_file() and not process_rank():
+        state = torch.load(kept, map_location="cpu", weights_only=False)
         module.load_state_dict(state["state_dict"])
     ended: Literal["length", "patience", "signal"] = "length"
     if reached < steps:
@@ -173,6 +182,12 @@ def say_patience(fitted: Fitted, recipe: Recipe) -> list[str]:
         f"no better validation among the last {recipe.train.patience}: training ended after step "
         f"{fitted.steps} of {recipe.train.steps}"
     ]
+
+
+def _strategy(module: ContrastiveModule) -> str | ShardedTowers:
+    if module.sharded:
+        return ShardedTowers()
+    return "ddp" if count_processes() > 1 else "auto"
 
 
 def train_loader(data: PictureData, steps: int, start: int) -> StepLoader:

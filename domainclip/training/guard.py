@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from domainclip.model.gates import Gates
 
 from .processes import any_process
+from .sharding import local_part
 from .stop import end_now
 
 LIMIT = 3
@@ -46,10 +48,7 @@ class StepGuard(L.Callback):
         trained = [p for p in parameters if p.grad is not None]
         if not trained:
             return
-        if most:
-            norm = nn.utils.clip_grad_norm_(trained, most)
-        else:
-            norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        norm = clip_gradients(trained, most)
         finite = torch.isfinite(norm)
         if self.loss is not None:
             finite = finite & torch.isfinite(self.loss)
@@ -82,7 +81,23 @@ class StepGuard(L.Callback):
 
 def finite_weights(module: nn.Module) -> bool:
     """Return whether all weights are finite, in all processes."""
-    return not any_process(any(not bool(p.isfinite().all()) for p in module.parameters()))
+    return not any_process(any(not local_part(p).isfinite().all() for p in module.parameters()))
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:
+    """Clip gradients to the norm `most`, 0 for none, and return the norm that they had.
+
+    Shards and whole parameters count together; all processes get one norm.
+    """
+    kinds = [[p for p in parameters if isinstance(p, DTensor) == shards] for shards in (0, 1)]
+    kinds = [kind for kind in kinds if kind]
+    norms = [nn.utils.get_total_norm([p.grad for p in k if p.grad is not None]) for k in kinds]
+    norms = [norm.full_tensor() if isinstance(norm, DTensor) else norm for norm in norms]
+    norm = torch.linalg.vector_norm(torch.stack(norms)) if len(norms) > 1 else norms[0]
+    if most:
+        for kind in kinds:  # torch takes no list that mixes the two
+            nn.utils.clip_grads_with_norm_(kind, most, norm)
+    return norm
 
 
 def running_statistics(module: nn.Module) -> list[Tensor]:

@@ -27,10 +27,8 @@ def missing_processes(asked: Train, device: str) -> int:
     """Return how many processes are to be started; 0 where one is enough or they run already.
 
     Raises:
-        UsageError: If there are fewer GPUs than devices asked for, or shards are asked of a CPU.
+        UsageError: If there are fewer GPUs than devices asked for.
     """
-    if asked.strategy == "fsdp" and device != "cuda":
-        raise UsageError("train.strategy = fsdp needs GPUs", "leave it at ddp")
     if device == "cuda" and asked.devices > torch.cuda.device_count():
         raise UsageError(
             f"train.devices = {asked.devices}, but there are {torch.cuda.device_count()} GPUs here",

@@ -23,7 +23,7 @@ from domainclip.texts.views import TextViews
 from .gradcache import ChunkedFeatures, Context
 from .guard import StepGuard, running_statistics
 from .objective import HEADS, Objective, Said
-from .optimizer import build_optimizer
+from .optimizer import build_optimizer, lay_out_state
 from .processes import (
     average_gradients,
     count_processes,
@@ -32,6 +32,7 @@ from .processes import (
     process_rank,
     take_from_first,
 )
+from .sharding import shard_towers
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,26 @@ class ContrastiveModule(L.LightningModule):
         self._hits: list[Tensor] = []
         self._chances: list[Tensor] = []
 
+    @property
+    def sharded(self) -> bool:
+        """Whether several processes train shards of the towers, not DDP's whole ones."""
+        return self.recipe.train.strategy == "fsdp" and count_processes() > 1
+
+    def configure_model(self) -> None:
+        """Cut the towers up, where the trainer's strategy asks for it."""
+        if self.device_mesh is not None:
+            shard_towers(self.model, self.device_mesh["data_parallel"])
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return float pixels for uint8 ones of shape (n, 3, s, s), channels last in memory."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return (pixels.float() - self.mean) / self.std
 
     def on_train_start(self) -> None:
-        """Leave it to us to average gradients that come chunk by chunk, which DDP would do once."""
-        if self.recipe.train.micro_batch and count_processes() > 1:
+        """Lay out a loaded state, and average gradients of chunks by us: DDP would do it once."""
+        for optimizer in self.trainer.optimizers:
+            lay_out_state(optimizer)
+        if self.recipe.train.micro_batch and count_processes() > 1 and not self.sharded:
             wrapped: Any = self.trainer.model
             wrapped.require_backward_grad_sync = False
 
@@ -142,7 +155,7 @@ class ContrastiveModule(L.LightningModule):
         chunked, self._chunked = self._chunked, []
         for features in chunked:
             features.backward(context)
-        if chunked:
+        if chunked or self.sharded:
             average_gradients(self.model)
 
     def loss(self, batch: Batch) -> Tensor:

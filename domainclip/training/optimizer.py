@@ -13,6 +13,8 @@ from domainclip.model.clip import DomainClip
 from domainclip.model.towers import depths
 from domainclip.recipe.schema import Optim
 
+from .sharding import may_be_shards
+
 
 def build_optimizer(
     model: DomainClip, optim: Optim, steps: int
@@ -50,14 +52,27 @@ def group_parameters(
         layer_decay: Share of its rate that the layer below gets.
     """
     depth: Mapping[str, int] = depths(model) if layer_decay < 1 else {}
-    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((depth.get(name, 0), parameter.ndim <= 1), []).append(parameter)
+            # AdamW takes no list that mixes shards with the rest, and a run may go on without them.
+            key = depth.get(name, 0), may_be_shards(name, parameter), parameter.ndim <= 1
+            groups.setdefault(key, []).append(parameter)
     return [
         {"params": params, "lr": lr * layer_decay**d, "weight_decay": 0.0 if flat else weight_decay}
-        for (d, flat), params in sorted(groups.items(), key=lambda item: item[0])
+        for (d, _, flat), params in sorted(groups.items(), key=lambda item: item[0])
     ]
+
+
+def lay_out_state(optimizer: torch.optim.Optimizer) -> None:
+    """Lay the state out in memory as its parameters are, which fused AdamW takes for granted.
+
+    A checkpoint that shards have written knows nothing of channels-last weights.
+    """
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter).copy_(value)
 
 
 def warmup_steps(warmup: float, steps: int) -> int:

@@ -13,6 +13,7 @@ from lightning.fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from torch import Tensor, distributed, nn
+from torch.distributed.tensor import DTensor
 
 from domainclip.errors import DomainclipError, TrainingError, UsageError
 
@@ -182,12 +183,15 @@ def take_from_first(tensors: Iterable[Tensor]) -> None:
 
 
 def average_gradients(model: nn.Module) -> None:
-    """Average the gradients of all processes, where the engine does not do it by itself."""
+    """Average the gradients of all processes, where the engine does not do it by itself.
+
+    Those of shards are averages already.
+    """
     world = count_processes()
     if world == 1:
         return
     for parameter in model.parameters():
-        if parameter.grad is not None:
+        if parameter.grad is not None and not isinstance(parameter, DTensor):
             distributed.all_reduce(parameter.grad)
             parameter.grad /= world
 

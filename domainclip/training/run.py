@@ -232,6 +232,7 @@ def _run(
     leave_processes()
     if rank:
         return RunResult(folder, [], stopped=stopped, rank=rank)
+    model = module.model  # whole again, where it was in shards
     merge_adapters(model)
     mixture = mix_weights(module, start, data, recipe, device, progress) if start else None
     say("testing the best model")
@@ -306,3 +307,5 @@ def _hush() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\..*")
+    # FSDP fears for changes in place of what towers return; there are none here.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")

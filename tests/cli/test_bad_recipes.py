@@ -76,7 +76,14 @@ def photos(tmp_path_factory):
             "tensorboard",
         ),
         (("--device", "cuda"), "there is no cuda device here", "--device cpu"),
-        (("--train.strategy", "fsdp", "--train.devices", "2"), "fsdp needs GPUs", "ddp"),
+        *(
+            (
+                ("--train.strategy", "fsdp", f"--{key}", value),
+                f"command line: train.strategy fsdp does not go with {key}",
+                "leave out one",
+            )
+            for key, value in (("train.ema", 0.9), ("train.compile", "true"), ("model.lora", 4))
+        ),
     ],
 )
 def test_it_is_refused_before_the_first_step(args, said, way, photos, tmp_path):

@@ -2,18 +2,25 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from test_kill import tiny_vit
 from tiny_module import batch, build
 
 import domainclip
 from domainclip.errors import UsageError
+from domainclip.model.folder import create_model
 from domainclip.recipe.schema import Train
+from domainclip.training.checkpoints import LAST, checkpoint_path, step_of
+from domainclip.training.guard import clip_gradients
 from domainclip.training.launch import missing_processes
 
 HERE = Path(__file__).parent
@@ -21,22 +28,32 @@ CHECKOUT = Path(domainclip.__file__).parents[1]
 WORKER = """
 import sys
 import torch
+from torch.distributed.device_mesh import init_device_mesh
 from tiny_module import batch, build
+from domainclip.training.guard import clip_gradients
 from domainclip.training.processes import average_gradients, join_processes, process_rank
+from domainclip.training.sharding import local_part, shard_towers, whole_on_cpu
 
-micro, out = int(sys.argv[1]), sys.argv[2]
+strategy, micro, out = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 join_processes("cpu")
-module = build("vit", micro, targets="tree")
+module = build("vit", micro, strategy, targets="tree")
 module.model.clip.visual.patch_dropout = torch.nn.Identity()
+if module.sharded:
+    shard_towers(module.model, init_device_mesh("cpu", (2,)))
+    sizes = [(local_part(p).numel(), p.numel()) for p in module.parameters()]
+    assert sum(held for held, _ in sizes) < 0.6 * sum(whole for _, whole in sizes)
 whole = batch(module.views.tree)
 half = len(whole.pixels) // 2
 mine = whole._replace(pixels=whole.pixels[process_rank() * half : (process_rank() + 1) * half])
 loss = module.backpropagate(mine).detach()
-if not micro:
+if not micro and not module.sharded:
     average_gradients(module.model)  # what DDP does
 torch.distributed.all_reduce(loss)
+found = {k: whole_on_cpu(p.grad).clone() for k, p in module.model.named_parameters()}
+norm = clip_gradients(list(module.model.parameters()), 0.01)
+clipped = clip_gradients(list(module.model.parameters()), 0.0)
 if not process_rank():
-    torch.save((loss / 2, {k: p.grad for k, p in module.model.named_parameters()}), out)
+    torch.save((loss / 2, found, norm, clipped), out)
 """
 
 
@@ -96,10 +113,11 @@ def test_a_failure_of_the_first_ends_the_others_too():
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("micro", [0, 4])
-def test_two_processes_have_the_gradient_of_one(micro, tmp_path):
-    run_both(WORKER, str(micro), str(tmp_path / "out.pt"))
-    loss, found = torch.load(tmp_path / "out.pt")
+def test_two_processes_have_the_gradient_of_one(strategy, micro, tmp_path):
+    run_both(WORKER, strategy, str(micro), str(tmp_path / "out.pt"))
+    loss, found, norm, clipped = torch.load(tmp_path / "out.pt")
     module = build("vit", targets="tree")
     module.model.clip.visual.patch_dropout = torch.nn.Identity()
     wanted = module.backpropagate(batch(module.views.tree))
@@ -108,14 +126,23 @@ def test_two_processes_have_the_gradient_of_one(micro, tmp_path):
         if parameter.grad is not None:
             off = (found[name] - parameter.grad).norm() / parameter.grad.norm().clamp(min=1e-6)
             assert off <= 1e-5, (name, float(off))
+    wanted = clip_gradients(list(module.model.parameters()), 0.0)
+    assert float(norm) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(clipped) == pytest.approx(0.01, rel=1e-3)
 
 
 def train(folder: Path, *options: str, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
+    return run(
+        "--domain", "biology", "--tiny", "--out", str(folder), "--model.image_size", "32",
+        "--train.precision", "float32", "--train.augment", "false", "--device", "cpu", *options,
+        torchrun=torchrun,
+    )  # fmt: skip
+
+
+def run(*options: str, torchrun: bool = False) -> subprocess.CompletedProcess[str]:
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
-        [sys.executable, *(start if torchrun else []), "-m", "domainclip", "train", "--domain",
-         "biology", "--tiny", "--out", str(folder), "--model.image_size", "32",
-         "--train.precision", "float32", "--train.augment", "false", "--device", "cpu", *options],
+        [sys.executable, *(start if torchrun else []), "-m", "domainclip", "train", *options],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
@@ -148,9 +175,41 @@ def test_a_run_by_two_processes_is_that_of_one(tmp_path):
         assert done.stdout.count("top1") == alone.stdout.count("top1") > 0
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_in_shards_goes_on_in_one_process(tmp_path):
+    """Two processes that each hold half of the weights; then one goes on from their checkpoint."""
+    alone, two = tmp_path / "alone", tmp_path / "two"
+    options = ["--model.name", str(tiny_vit(tmp_path / "vit")), "--optim.lr", "1e-3",
+               "--train.validations", "4", "--train.strategy", "fsdp"]  # fmt: skip
+    done = train(alone, *options)
+    assert done.returncode == 0, done.stderr
+    early, last = tmp_path / "early.ckpt", checkpoint_path(two, LAST)
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(train, two, *options, torchrun=True)
+        while not (last.is_file() or running.done()):
+            time.sleep(0.002)
+        if last.is_file():
+            shutil.copy(last, early)
+    done = running.result()
+    assert done.returncode == 0, done.stderr
+    assert losses(two) == pytest.approx(losses(alone), rel=1e-3)
+    create_model(str(two))
+    whole, shards = (
+        torch.load(checkpoint_path(folder, LAST), weights_only=False) for folder in (alone, two)
+    )
+    assert {k: v.shape for k, v in whole["state_dict"].items()} == {
+        k: v.shape for k, v in shards["state_dict"].items()
+    }
+    assert 0 < step_of(early) < 4
+    shutil.copy(early, last)
+    done = run("--resume", str(two))
+    assert done.returncode == 0, done.stderr
+    assert len(losses(two)) == 4
+    assert losses(two) == pytest.approx(losses(alone), rel=1e-3)
+
+
 def test_what_cannot_be_had_is_refused_before_anything_starts():
-    with pytest.raises(UsageError, match="fsdp needs GPUs"):
-        missing_processes(Train(strategy="fsdp", devices=2), "cpu")
     with pytest.raises(UsageError, match="there are 0 GPUs here"):
         missing_processes(Train(devices=3), "cuda") if not torch.cuda.device_count() else (
             missing_processes(Train(devices=torch.cuda.device_count() + 1), "cuda")

@@ -15,6 +15,7 @@ from domainclip.model.folder import load_model, read_card, read_labels
 from domainclip.recipe.schema import Recipe
 from domainclip.training import fit as fitting
 from domainclip.training.checkpoints import BEST, LAST, checkpoint_path, step_of
+from domainclip.training.module import ContrastiveModule
 from domainclip.training.run import read_metrics, resume, train
 from domainclip.training.stop import StopOnSignal
 
@@ -114,26 +115,30 @@ def test_a_stop_in_the_last_step_of_all_is_none(tmp_path, monkeypatch):
 def test_the_best_score_outlives_a_move_and_patience_a_kill(tmp_path, monkeypatch):
     """Every validation is worse than the first; the run is killed at the one that ends it."""
 
-    class Worse(fitting.RunCheckpoints):
+    def log_worse(self):
+        self.validated = self.global_step
+        self.log_dict({"val_top1": 0.0, "val_score": 1 / self.global_step})
+
+    class Killed(fitting.RunCheckpoints):
         killed = False
 
         def on_validation_end(self, trainer, module):
-            trainer.callback_metrics["val_score"] = torch.tensor(1.0 / trainer.global_step)
             super().on_validation_end(trainer, module)
             if self.killed and self.exhausted:
                 raise InterruptedError
 
-    Worse.__qualname__ = "RunCheckpoints"
-    monkeypatch.setattr(fitting, "RunCheckpoints", Worse)
+    Killed.__qualname__ = "RunCheckpoints"
+    monkeypatch.setattr(fitting, "RunCheckpoints", Killed)
+    monkeypatch.setattr(ContrastiveModule, "on_validation_epoch_end", log_worse)
     asked = {"train": {"steps": 8, "validations": 8, "patience": 2}}
     whole = train(recipe(tmp_path / "whole", **asked), progress=False)
-    monkeypatch.setattr(Worse, "killed", True)
+    monkeypatch.setattr(Killed, "killed", True)
     with pytest.raises(InterruptedError):
         train(recipe(tmp_path / "here", **asked), progress=False)
     shutil.move(tmp_path / "here", tmp_path / "moved")
     last = checkpoint_path(tmp_path / "moved", LAST)
     assert step_of(last) == 3
-    monkeypatch.setattr(Worse, "killed", False)
+    monkeypatch.setattr(Killed, "killed", False)
     done = resume(tmp_path / "moved", progress=False)
     for run in (whole, done):
         found = read_metrics(run.folder)

@@ -22,7 +22,7 @@ TOWERS = {
 N = 12
 
 
-def build(tower: str, micro: int = 0, **loss: object) -> ContrastiveModule:
+def build(tower: str, micro: int = 0, strategy: str = "ddp", **loss: object) -> ContrastiveModule:
     torch.manual_seed(0)
     config = {"embed_dim": 16, "vision_cfg": TOWERS[tower], "text_cfg": TEXT}
     open_clip.factory._MODEL_CONFIGS[f"tiny-{tower}"] = config
@@ -43,7 +43,7 @@ def build(tower: str, micro: int = 0, **loss: object) -> ContrastiveModule:
             "domain": "x",
             "data": {"batch_size": 60},
             "loss": loss,
-            "train": {"micro_batch": micro},
+            "train": {"micro_batch": micro, "strategy": strategy},
             "text": {"both": True},
         }
     )
