@@ -21,13 +21,13 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
 from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.device import pick_device
-from domainclip.model.folder import built_in_configs, write_json
+from domainclip.model.folder import built_in_configs, say_prefixes, write_json
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten, to_yaml
 from domainclip.texts.demands import check_texts
 
 from .advice import advise_recipe
-from .build import build_model, build_module, find_prompts, find_steps
+from .build import build_model, build_module, find_prompts, find_steps, say_start
 from .checkpoints import LAST, checkpoint_path, step_of
 from .compiling import require_compiler
 from .environment import describe_environment, digest_weights
@@ -172,6 +172,8 @@ def _run(
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
     base = digest_weights(model) if pretrained else None
+    for line in say_start(recipe.loss, model, pretrained):
+        say(line)
     start = copy_start(model, recipe, pretrained)
     adapt(model, recipe.model, pretrained)
     with first_alone():
@@ -188,7 +190,8 @@ def _run(
         "processes": world,
     }
     differs = check_same_start(folder, begun) if origins is None else []
-    check_texts(recipe, data.captions["train"], *data.stored.get("train", ()))
+    for line in check_texts(recipe, data.captions["train"], *data.stored.get("train", ())):
+        say(line)
     if data.caption_sources:  # a newer generation of captions does not change the run
         pinned = recipe.data.model_copy(update={"captions": data.caption_sources})
         recipe = recipe.model_copy(update={"data": pinned})
@@ -244,6 +247,7 @@ def _run(
         *say_skipped(module.guard.skipped),
         *say_cut(module.drawn, tested.said, length),
     ]
+    remarks += [say_prefixes(model.prefixes)] if model.prefixes else []
     for remark in remarks:
         say(remark)
     remarks = [*warned, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
