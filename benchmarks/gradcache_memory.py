@@ -56,7 +56,8 @@ def step(job: Job, folder: Path) -> Figures:
 
     rng, n, size = np.random.default_rng(0), job["batch"], job["size"]
     torch.manual_seed(0)
-    model, _ = create_model(job["model"], image_size=size, init_scale=1 / 0.07)
+    model, _ = create_model(job["model"], image_size=size)
+    model.start_logits(1 / 0.07)
     note("model")
     recipe = Recipe.model_validate({
         "domain": "none",

@@ -111,9 +111,10 @@ class ZeroShotClassifier:
         if self.tree_ is None and len(set(names)) < len(names):
             double = next(name for i, name in enumerate(names) if name in names[:i])
             raise LabelError(f"the label {double!r} is given twice", "give each label once")
-        self.head_ = network.head(head or ("captions" if isinstance(labels, Mapping) else "names"))
+        asked = head or ("captions" if isinstance(labels, Mapping) else "names")
+        self.head_ = network.head(asked)
         self.classes_ = np.array(names, dtype=object)
-        self.label_features_ = embed_labels(network, texts, prompts.pooling, head=self.head_)
+        self.label_features_ = embed_labels(network, texts, prompts.pooling, head=asked)
         self.notice_ = str(card.get("notice", ""))
         return self
 

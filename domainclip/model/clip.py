@@ -174,11 +174,19 @@ class DomainClip(nn.Module):
         bias: Tensor = self.biases[self.head(head)]
         return bias
 
-    def add_biases(self, value: float) -> None:
-        """Give every head a logit bias, as the sigmoid loss needs one (arXiv:2303.15343)."""
-        for name in self.heads:
-            self.biases[name] = _scalar(torch.tensor(value))
-        self.config["init_logit_bias"] = value  # open_clip then expects one in the weights
+    @torch.no_grad()
+    def start_logits(self, scale: float | None = None, bias: float | None = None) -> None:
+        """Set the logit scale and bias of every head; None leaves them as they are.
+
+        A model without a bias is given one, as the sigmoid loss needs it (arXiv:2303.15343).
+        """
+        if scale is not None:
+            for log_scale in self.log_scales.values():
+                log_scale.fill_(math.log(scale))
+        if bias is not None:
+            for name in self.heads:
+                self.biases[name] = _scalar(torch.tensor(bias))
+            self.config["init_logit_bias"] = bias  # open_clip then expects one in the weights
 
     @torch.no_grad()
     def clamp_scales(self) -> None:
@@ -192,9 +200,7 @@ class DomainClip(nn.Module):
 
     def stock_state(self) -> dict[str, Tensor]:
         """Return the weights under open_clip's own names, with the names head folded in."""
-        state = {
-            k: v for k, v in self.clip.state_dict().items() if not k.startswith("visual._taken")
-        }
+        state = dict(self.clip.state_dict())
         state["logit_scale"] = self.log_scales["names"].detach()
         if len(self.biases):
             state["logit_bias"] = self.biases["names"].detach()

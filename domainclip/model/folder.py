@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -38,8 +37,6 @@ def create_model(
     heads: Sequence[str] = ("names", "captions"),
     context_length: int = 0,
     image_size: int = 0,
-    init_scale: float = 0.0,
-    init_bias: float | None = None,
     prefixes: Mapping[str, str] | None = None,
 ) -> tuple[DomainClip, bool]:
     """Build a model from a name.
@@ -50,8 +47,6 @@ def create_model(
         heads: The projection heads to have.
         context_length: Tokens per text; 0 for the model's own. Learned positions are cut.
         image_size: Side of the input in pixels; 0 for the model's own.
-        init_scale: Logit scale to start from; 0 for the model's own.
-        init_bias: Logit bias to start from where the model has none; None for no bias.
         prefixes: Head -> word that its texts begin with; None for the model's own.
 
     Returns:
@@ -94,12 +89,8 @@ def create_model(
     if context_length:
         shorten_context(clip, context_length)
         config["text_cfg"]["context_length"] = int(clip.context_length)
-    if init_scale and not pretrained:
-        clip.logit_scale.data.fill_(math.log(init_scale))
     preprocess = _preprocess_of(clip)
     model = DomainClip(clip, tokenizer, preprocess, config, heads, prefixes)
-    if init_bias is not None and not len(model.biases):
-        model.add_biases(init_bias)
     if name.startswith("local-dir:"):
         _load_heads(model, Path(name.removeprefix("local-dir:")))
     return model, pretrained
@@ -170,11 +161,21 @@ def save_model(
     card = {"heads": list(model.heads), "resize": pre.resize, **card}
     if model.prefixes:
         card["prefixes"] = model.prefixes
+        card["prefixes_note"] = say_prefixes(model.prefixes)
     if tree is not None:
         tree.to_csv(folder / LABELS)
         card |= {"ranks": list(tree.ranks), "labels": tree.digest()}
     write_json(folder / CARD, card)
     return folder
+
+
+def say_prefixes(prefixes: Mapping[str, str]) -> str:
+    """Say what other programs have to do for a model whose texts begin with a word."""
+    words = ", ".join(f"{head} with {word!r}" for head, word in prefixes.items())
+    return (
+        f"this model was trained on texts that begin with a word: {words}. domainclip puts it "
+        "there; where open_clip loads the folder, write it and a space before each text"
+    )
 
 
 def model_folder(path: str | Path) -> Path:

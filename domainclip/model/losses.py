@@ -38,10 +38,14 @@ class Negatives:
     """Shape (r, k), bool: whether text j is known to be wrong for the picture of pair i."""
 
 
-def pair_own(m: int, rows: Tensor | None = None, *, device: torch.device | None = None) -> Pairing:
-    """Return a pairing in which only its own text is right for a picture."""
-    targets = torch.eye(m, device=device)
-    return Pairing(targets if rows is None else targets[rows])
+def pair_own(pictures: Tensor, rows: Tensor | None = None) -> Pairing:
+    """Return a pairing in which only the texts drawn for a picture are right for it.
+
+    Args:
+        pictures: Picture ids of shape (m,), equal where the pictures are.
+        rows: Pairs answered for; None for all.
+    """
+    return pair_labels(pictures, rows)
 
 
 def pair_labels(labels: Tensor, rows: Tensor | None = None) -> Pairing:
@@ -121,7 +125,7 @@ def clip_loss(
         rows: Pairs answered for; None for all.
     """
     m = len(images)
-    pairing = pairing or pair_own(m, rows, device=images.device)
+    pairing = pairing or pair_own(torch.arange(m, device=images.device), rows)
     own_images, own_texts = (x if rows is None else x[rows] for x in (images, texts))
     to_text, to_image = scale * own_images @ texts.T, scale * own_texts @ images.T
     targets = (pairing.targets / pairing.targets.sum(dim=1, keepdim=True)).to(to_text.dtype)
@@ -167,7 +171,7 @@ def siglip_loss(
         rows: Pairs answered for; None for all.
     """
     m = len(images)
-    pairing = pairing or pair_own(m, rows, device=images.device)
+    pairing = pairing or pair_own(torch.arange(m, device=images.device), rows)
     own = images if rows is None else images[rows]
     logits = scale * own @ texts.T + bias
     each = functional.binary_cross_entropy_with_logits(

@@ -59,7 +59,8 @@ class Data(Section):
     balance: str = ""
     """Even out how often labels come: `label`, or a rank to even out its groups."""
     balance_at: Count | None = None
-    """Pictures from which on a label is thinned out; unset, the median of the counts."""
+    """Pictures from which on a label is thinned out, with `balance`; unset, the median of the
+    counts."""
     sisters: Share = 0.0
     """Share of the pictures of a batch that come in groups of sister labels."""
     replay: str = ""
@@ -134,7 +135,8 @@ class Text(Section):
     draw: Literal["sample", "batch"] = "sample"
     """Draw name or caption, and which view, for each picture, or once for a whole batch."""
     caption_draws: Count = 1
-    """Captions or parts drawn for a picture at once; all are right for it."""
+    """Different captions or parts drawn for a picture at once, fewer where it has fewer; all are
+    right for it."""
     nameless: Share = 0.0
     """Share of caption draws from which the names of the label are taken out."""
     negatives: Annotated[int, Field(ge=0)] = 0
@@ -156,11 +158,13 @@ class Loss(Section):
     softness: Positive = 0.5
     """For `tree`: a name d edges away in the tree counts exp(-d / softness)."""
     init_scale: Positive | None = None
-    """Initial logit scale, 1/temperature; unset, 14.2857 for `clip` (1/0.07), 10 for `siglip`."""
+    """Initial logit scale, 1/temperature; unset, 14.2857 for `clip` (1/0.07), 10 for `siglip`; that
+    of a pretrained model is kept, unless `siglip` has to give it a bias."""
     init_bias: float | None = None
-    """Initial logit bias of `siglip`; unset, -10."""
+    """Initial logit bias of `siglip`; unset, that of a pretrained model, or -10."""
     gates: bool = False
-    """Weigh a pair less where picture and text, or name and caption, agree less than usual."""
+    """Weigh a pair less where picture and text, or name and caption, agree less than usual; for
+    `text.both`, where a picture is said by a name and by captions."""
 
 
 class Optim(Section):
@@ -201,7 +205,8 @@ class Train(Section):
     augment: bool = True
     """Use the domain's augmentations."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
-    """Pictures in memory at once; the step is that of the whole batch. 0 for the whole batch."""
+    """Pictures that a device holds in memory at once, a divisor of its share of the batch; the step
+    is that of the whole batch. 0 for the whole batch."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of an average of the weights, which is validated and kept; 0 for none."""
     wise_ft: bool = False
@@ -253,13 +258,31 @@ class Recipe(Section):
     evaluate: Evaluate = Field(default_factory=Evaluate)
 
     @model_validator(mode="after")
+    def _no_idle_keys(self) -> Recipe:
+        plain = Recipe.model_construct(domain="")
+        needs = {
+            "data.balance_at": ("data.balance", bool(self.data.balance)),
+            "data.replay_share": ("data.replay", bool(self.data.replay)),
+            "model.lora_alpha": ("model.lora", bool(self.model.lora)),
+            "loss.init_bias": ("loss.kind siglip", self.loss.kind == "siglip"),
+            "loss.softness": ("loss.targets tree", self.loss.targets == "tree"),
+            "loss.gates": ("text.both", self.text.both),
+        }
+        idle = []
+        for key, (need, there) in needs.items():
+            section, name = key.split(".")
+            said, usual = (getattr(getattr(r, section), name) for r in (self, plain))
+            if said != usual and not there:
+                idle.append(f"{key} does nothing without {need}")
+        if idle:
+            raise ValueError(", ".join(idle))
+        return self
+
+    @model_validator(mode="after")
     def _even_parts(self) -> Recipe:
-        batch, micro = self.data.batch_size, self.train.micro_batch
-        if micro and micro < batch and batch % micro:
-            near = max(part for part in range(1, micro) if batch % part == 0)
-            raise ValueError(
-                f"train.micro_batch {micro} does not divide data.batch_size {batch}; {near} does"
-            )
+        wrong = uneven_parts(self.data.batch_size, self.train.micro_batch, self.train.devices)
+        if wrong:
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")
@@ -275,3 +298,22 @@ class Recipe(Section):
                     f"train.strategy fsdp does not go with {key} yet; leave out one of the two"
                 )
         return self
+
+
+def uneven_parts(batch: int, micro: int, processes: int) -> str:
+    """Return what is wrong with parts that do not divide a batch, and what does; "" if they do.
+
+    Args:
+        batch: Pictures of a step, of all processes together.
+        micro: Pictures of a part; 0 for no parts.
+        processes: How many share the batch.
+    """
+    share = batch // processes
+    if not micro or micro >= share or share % micro == 0:
+        return ""
+    divisors = [n for n in range(1, share + 1) if share % n == 0]
+    below, above = (max(n for n in divisors if n < micro), min(n for n in divisors if n > micro))
+    of = f"data.batch_size {batch}"
+    if processes > 1:
+        of = f"the {share} pictures that each of {processes} devices has of {of}"
+    return f"train.micro_batch {micro} does not divide {of}; {below} and {above} do"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from domainclip.errors import UsageError
 from domainclip.recipe.schema import Recipe
+from domainclip.recipe.yaml12 import dump_value
 
 from .labels import NAME_VIEWS
 
@@ -15,14 +16,17 @@ _WAYS = (
 )
 
 
-def check_texts(recipe: Recipe, *sources: Sequence[Sequence[str]]) -> None:
+def check_texts(recipe: Recipe, *sources: Sequence[Sequence[str]]) -> list[str]:
     """Refuse a recipe that wants captions which are not there, or leaves nothing to say.
 
-    `text.captions` alone is no demand: it is a share of what there is.
+    `text.captions` and `text.both` alone are no demands: they speak of what there is.
 
     Args:
         recipe: The recipe.
         sources: Sources of captions, each with the captions of every training picture.
+
+    Returns:
+        Lines on what comes to nothing without captions.
 
     Raises:
         UsageError: With the key, and the way on.
@@ -34,22 +38,24 @@ def check_texts(recipe: Recipe, *sources: Sequence[Sequence[str]]) -> None:
         "text.parts": (text.parts, 0),
         "text.caption_draws": (text.caption_draws, 1),
         "text.nameless": (text.nameless, 0),
+        "loss.gates": (recipe.loss.gates, False),
     }
     for key, (asked, least) in demands.items():
         if asked <= least:
             continue
+        value, without = (dump_value(v) for v in (asked, least))
         if not there:
             raise UsageError(
-                f"{key} is {asked:g}, but no training picture has a caption",
-                f"{_WAYS}; or go without: --{key} {least}",
+                f"{key} is {value}, but no training picture has a caption",
+                f"{_WAYS}; or go without: --{key} {without}",
             )
         if not text.captions:
             raise UsageError(
-                f"{key} is {asked:g}, but text.captions is 0: no caption is ever drawn",
-                f"give it a share, such as --text.captions 0.5, or go without: --{key} {least}",
+                f"{key} is {value}, but text.captions is 0: no caption is ever drawn",
+                f"give it a share, such as --text.captions 0.5, or go without: --{key} {without}",
             )
     if there:
-        return
+        return []
     if "names" not in recipe.model.heads:
         raise UsageError(
             "model.heads has captions alone, but no training picture has a caption",
@@ -61,3 +67,12 @@ def check_texts(recipe: Recipe, *sources: Sequence[Sequence[str]]) -> None:
             "nothing is left to say",
             f"give a view of names a weight, such as --text.formal 1; or {_WAYS}",
         )
+    if not text.captions:
+        return []
+    idle = [f"text.captions {text.captions:g}"] + ["text.both"] * text.both
+    if "captions" in recipe.model.heads:
+        idle.append("the captions head")
+    does = "does" if len(idle) == 1 else "do"
+    return [
+        f"no training picture has a caption: all is said by names; {', '.join(idle)} {does} nothing"
+    ]

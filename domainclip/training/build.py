@@ -14,27 +14,62 @@ from domainclip.knowledge.nouns import find_noun
 from domainclip.knowledge.traits import sheet_claims
 from domainclip.model.clip import PREFIXES, DomainClip
 from domainclip.model.folder import create_model
-from domainclip.recipe.schema import Recipe
+from domainclip.recipe.schema import Loss, Recipe
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
 
 from .fit import train_loader
 from .module import ContrastiveModule
 from .probe import TIMED, WARM, count_steps
-from .resolve import DEFAULT_MINUTES, INIT_SCALE, init_bias
+from .resolve import DEFAULT_MINUTES
+
+INIT_SCALE = {"clip": 1 / 0.07, "siglip": 10.0}
+INIT_BIAS = -10.0
+"""Where a model starts: CLIP (arXiv:2103.00020, 2.5), SigLIP (arXiv:2303.15343, table 4)."""
 
 
 def build_model(recipe: Recipe) -> tuple[DomainClip, bool]:
     """Return the model that a recipe names, and whether its weights are pretrained."""
-    return create_model(
+    model, pretrained = create_model(
         recipe.model.name,
         heads=recipe.model.heads,
         context_length=recipe.model.context_length,
         image_size=recipe.model.image_size,
-        init_scale=recipe.loss.init_scale or INIT_SCALE[recipe.loss.kind],
-        init_bias=init_bias(recipe.loss),
         prefixes=PREFIXES if recipe.text.prefix else None,
     )
+    scale, bias = find_start(recipe.loss, pretrained, biased=len(model.biases) > 0)
+    model.start_logits(scale, bias)
+    return model, pretrained
+
+
+def find_start(loss: Loss, pretrained: bool, *, biased: bool) -> tuple[float | None, float | None]:
+    """Return the logit scale and bias to start from; None for those that the model has.
+
+    What the recipe says goes first. A pretrained model keeps its own, but where the sigmoid loss
+    has to give it a bias the scale begins anew as well: beside a scale of 100 no bias as small as
+    -10 would leave any pair of the batch apart.
+
+    Args:
+        loss: What the recipe says.
+        pretrained: Whether the weights are pretrained.
+        biased: Whether the model has a logit bias.
+    """
+    sigmoid = loss.kind == "siglip"
+    anew = not pretrained or (sigmoid and not biased)
+    scale = loss.init_scale or (INIT_SCALE[loss.kind] if anew else None)
+    bias = INIT_BIAS if sigmoid and anew else None
+    return scale, bias if loss.init_bias is None else loss.init_bias
+
+
+def say_start(loss: Loss, model: DomainClip, pretrained: bool) -> list[str]:
+    """Say where the logits of a pretrained model start under the sigmoid loss."""
+    if not pretrained or loss.kind != "siglip":
+        return []
+    scale, bias = model.scale().item(), model.bias().item()
+    return [
+        f"the sigmoid loss starts at scale {scale:.4g} and bias {bias:.4g} "
+        "(loss.init_scale, loss.init_bias)"
+    ]
 
 
 def build_module(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,8 @@ from domainclip.model.clip import DomainClip
 from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
 
-from .module import ContrastiveModule, Count
+from .module import ContrastiveModule
+from .tokens import CutTexts
 
 MOST_QUERIES = 2000
 """Pictures whose captions are looked for, and the other way round."""
@@ -42,7 +43,7 @@ class FinalTest:
     parts: list[Tested]
     retrieval: list[ScoreRow]
     """Recall between pictures and their captions, both ways; empty where there are no captions."""
-    said: Count
+    said: CutTexts
     """The different texts that stood for labels and pictures."""
 
     @property
@@ -65,7 +66,7 @@ def test_model(
     module.eval().to(device)
     tested: list[Tested] = []
     retrieval: list[ScoreRow] = []
-    said: set[str] = set()
+    said: set[tuple[str, str]] = set()
     for split in ("test", "test_unseen"):
         if split not in data.splits:
             continue
@@ -76,9 +77,9 @@ def test_model(
                 data.descriptions[int(n)] if described else label_texts(data.tree, int(n), prompts)
                 for n in nodes
             ]
-            said.update(text for several in texts for text in several)
             tally = Tally(data.tree, nodes)
             head = "captions" if described else "names"
+            said.update((text, head) for several in texts for text in several)
             _count(tally, module, pooled, truth, texts, head, prompts)
             rows = tally.rows(
                 split=split,
@@ -89,9 +90,9 @@ def test_model(
             )
             tested.append(Tested(split, name, tally, tuple(rows)))
         captions, found = test_retrieval(module, data, split, pooled, recipe)
-        said.update(captions)
+        said.update((caption, "captions") for caption in captions)
         retrieval += found
-    return FinalTest(tested, retrieval, count_cut(module.model, sorted(said)))
+    return FinalTest(tested, retrieval, count_cut(module.model, said))
 
 
 def test_retrieval(
@@ -135,10 +136,18 @@ def test_retrieval(
     return texts, scored
 
 
-def count_cut(model: DomainClip, texts: Sequence[str]) -> Count:
-    """Return how many of some different texts do not fit into the model's text tower."""
-    cut = find_cut(model, texts, model.tokenize(texts)) if texts else np.zeros(0, dtype=bool)
-    return Count(len(texts), int(cut.sum()))
+def count_cut(model: DomainClip, said: Collection[tuple[str, str]]) -> CutTexts:
+    """Return how many of some different texts do not fit into the model's text tower.
+
+    Args:
+        model: Its tokenizer, prefixes and context length.
+        said: (text, head that it is for).
+    """
+    cut = 0
+    for head in sorted({head for _, head in said}):
+        texts = sorted(text for text, its in said if its == head)
+        cut += int(find_cut(model, texts, model.tokenize(texts, head), head).sum())
+    return CutTexts(len(said), cut)
 
 
 def _candidates(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import compress
 from typing import Any
 
 import lightning as L
@@ -16,13 +14,12 @@ from torch import Tensor, nn
 
 from domainclip.data.batches import Batch
 from domainclip.model.clip import DomainClip
-from domainclip.model.truncation import find_cut
 from domainclip.recipe.schema import Recipe
 from domainclip.texts.views import TextViews
 
 from .gradcache import ChunkedFeatures, Context
 from .guard import StepGuard, running_statistics
-from .objective import HEADS, Objective, Said
+from .objective import Objective, Said
 from .optimizer import build_optimizer, lay_out_state
 from .processes import (
     average_gradients,
@@ -33,18 +30,7 @@ from .processes import (
     take_from_first,
 )
 from .sharding import shard_towers
-
-
-@dataclass(frozen=True)
-class Count:
-    """Texts that were used, and how many of them the tokenizer had to cut."""
-
-    texts: int = 0
-    cut: int = 0
-
-    def __add__(self, other: Count) -> Count:
-        """Return both counts together."""
-        return Count(self.texts + other.texts, self.cut + other.cut)
+from .tokens import CutTexts, TokenCache
 
 
 class ContrastiveModule(L.LightningModule):
@@ -92,13 +78,12 @@ class ContrastiveModule(L.LightningModule):
         self.register_buffer("std", 255 * torch.tensor(pre.std).view(1, 3, 1, 1), persistent=False)
         self.validated = -1
         """Step of the last validation."""
-        self.drawn = Count()
+        self.drawn = CutTexts()
         """Texts drawn in training, a text that several pictures share counted for each."""
         self.guard = StepGuard()
         self.features: Tensor | None = None
         """Pooled features of all training pictures, shape (n, width), where none changes them."""
-        self._tokens: dict[tuple[str, str], Tensor] = {}
-        self._cut: set[tuple[str, str]] = set()
+        self._tokens = TokenCache()
         self._chunked: list[ChunkedFeatures] = []
         self._hits: list[Tensor] = []
         self._chances: list[Tensor] = []
@@ -201,31 +186,15 @@ class ContrastiveModule(L.LightningModule):
             batch.indices.cpu().numpy(),
             (self.recipe.seed, 1, batch.step),
         )
-        heads = np.full(len(draw.texts), "captions")
-        heads[draw.rows[~draw.is_caption]] = "names"
-        keys = list(zip(draw.texts, heads.tolist(), strict=True))
-        tokens = self.tokens(keys)
-        cut = np.array([key in self._cut for key in keys])
-        self.drawn += Count(len(draw.rows), int(cut[draw.rows].sum()))
-        pictures, texts = (
+        heads = np.where(draw.text_is_caption, "captions", "names").tolist()
+        again = np.isin(np.arange(len(draw.texts)), draw.rows)  # a wrong caption hardly comes twice
+        texts = list(zip(draw.texts, heads, strict=True))
+        tokens, cut = self._tokens.tokenize(self.model, texts, again.tolist())
+        self.drawn += CutTexts(len(draw.rows), int(cut[draw.rows].sum()))
+        pictures, rows = (
             torch.from_numpy(x).to(self.device, torch.long) for x in (draw.pictures, draw.rows)
         )
-        return Said(draw, tokens, pictures, texts)
-
-    def tokens(self, texts: Sequence[tuple[str, str]]) -> Tensor:
-        """Return token ids of shape (n, context_length); each text is tokenised once a run.
-
-        Args:
-            texts: (text, head that it is for).
-        """
-        for head in HEADS:
-            new = [t for t in dict.fromkeys(texts) if t[1] == head and t not in self._tokens]
-            if new:
-                plain = [text for text, _ in new]
-                tokens = self.model.tokenize(plain, head)
-                self._tokens.update(zip(new, tokens, strict=True))
-                self._cut.update(compress(new, find_cut(self.model, plain, tokens, head)))
-        return torch.stack([self._tokens[t] for t in texts]).to(self.device)
+        return Said(draw, tokens.to(self.device), pictures, rows)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the count of drawn texts, so that a run that is taken up counts on."""
@@ -233,7 +202,7 @@ class ContrastiveModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Count on."""
-        self.drawn = Count(*checkpoint.get("drawn", ()))
+        self.drawn = CutTexts(*checkpoint.get("drawn", ()))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         """Hold the logit scales in their bounds."""
@@ -278,6 +247,9 @@ class ContrastiveModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip by norm here: Lightning's own clipping refuses a fused optimizer under bfloat16."""
+        if not self.sharded:  # a checkpoint of shards wants a state of every parameter
+            for parameter in self.objective.silent(self.model):
+                parameter.grad = None  # a head that nothing was said to is not decayed either
         self.guard.clip(self.model.parameters(), self.recipe.optim.clip_norm)
 
     def configure_optimizers(self) -> Any:

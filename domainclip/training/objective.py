@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,10 @@ class Objective(nn.Module):
         self, loss: Loss, tree: LabelTree, weights: NDArray[np.float32] | None = None
     ) -> None:
         super().__init__()
-        self.recipe, self.tree, self.weights = loss, tree, weights
+        self.loss, self.tree, self.weights = loss, tree, weights
         self.gates = Gates() if loss.gates else None
+        self.heard: set[str] = set()
+        """Heads that something was said to in the last batch."""
 
     def forward(
         self, model: DomainClip, pooled: Tensor, encoded: Tensor, said: Said, batch: Batch
@@ -80,19 +83,21 @@ class Objective(nn.Module):
         self, model: DomainClip, pooled: Tensor, encoded: Tensor, said: Said, batch: Batch
     ) -> Tensor:
         weights = self._weigh(model, pooled, encoded, said, batch)
-        # Every parameter has a gradient, also where neither head has two pictures.
+        # Every parameter has a gradient, which several processes wait for, said to or not.
         rest = (
             *model.heads.parameters(),
             *model.log_scales.parameters(),
             *model.biases.parameters(),
         )
         total = 0.0 * (pooled.sum() + encoded.sum() + sum(p.sum() for p in rest))
+        self.heard = set()
         world, m = count_processes(), len(said.pictures)
         mine = said.pictures // (len(pooled) // world) == process_rank()
         for head, chosen in zip(HEADS, (~said.draw.is_caption, said.draw.is_caption), strict=True):
             draws = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
             if len(draws) < 2:
                 continue
+            self.heard.add(model.head(head))
             rows = torch.nonzero(mine[draws])[:, 0] if world > 1 else None
             images = model.project(pooled[said.pictures[draws]], head)
             texts, scale = encoded[said.texts[draws]], model.scale(head)
@@ -102,7 +107,7 @@ class Objective(nn.Module):
                 "negatives": _wrong(head, encoded, said, draws, rows),
                 "rows": rows,
             }
-            if self.recipe.kind == "siglip":
+            if self.loss.kind == "siglip":
                 part = siglip_loss(images, texts, scale, model.bias(head), pairing, **also)
             else:
                 part = clip_loss(images, texts, scale, pairing, **also)
@@ -115,12 +120,12 @@ class Objective(nn.Module):
         """Return what is right for what among some draws."""
         pictures = said.pictures[draws]
         labels = nodes[pictures]
-        if self.recipe.targets == "own":
-            return pair_own(len(draws), rows, device=nodes.device)
+        if self.loss.targets == "own":
+            return pair_own(pictures, rows)
         if head == "captions":
             return pair_captions(labels, said.texts[draws], pictures, rows)
-        if self.recipe.targets == "tree":
-            return pair_tree(self._distances(labels), self.recipe.softness, rows)
+        if self.loss.targets == "tree":
+            return pair_tree(self._distances(labels), self.loss.softness, rows)
         return pair_labels(labels, rows)
 
     def _distances(self, labels: Tensor) -> Tensor:
@@ -143,20 +148,46 @@ class Objective(nn.Module):
             weights = stored.to(pooled.device)[said.pictures]
         if self.gates is None:
             return weights
-        caption = torch.from_numpy(said.draw.is_caption).to(pooled.device)
-        ways = []  # for each picture a draw that says it by its name, one by a caption; -1 for none
-        for chosen in (~caption, caption):
-            way = torch.full((len(pooled),), -1, device=pooled.device)
-            draws = torch.nonzero(chosen)[:, 0]
-            way[said.pictures[draws]] = draws
-            ways.append(way)
-        both = torch.nonzero((ways[0] >= 0) & (ways[1] >= 0))[:, 0]
-        images = torch.stack([model.project(pooled[both], head) for head in HEADS])
-        names, captions = (encoded[said.texts[way[both]]] for way in ways)
-        gated = torch.ones(2, len(pooled), device=pooled.device)
-        gated[:, both] = torch.stack(self.gates(images, names, captions))
-        gate = gated[caption.long(), said.pictures]
+        gate = self._gate(self.gates, model, pooled, encoded, said)
         return gate if weights is None else gate * weights
+
+    @torch.no_grad()
+    def _gate(
+        self, gates: Gates, model: DomainClip, pooled: Tensor, encoded: Tensor, said: Said
+    ) -> Tensor:
+        """Return the gate of each draw, shape (m,).
+
+        Each caption is gated beside the name of its picture, a name by the mean over the captions
+        of its picture. A text that stands alone has the mean gate of its kind, so that it counts
+        as much as the others.
+        """
+        caption = torch.from_numpy(said.draw.is_caption).to(pooled.device)
+        name_of = torch.full((len(pooled),), -1, device=pooled.device)
+        name_of[said.pictures[~caption]] = torch.nonzero(~caption)[:, 0]
+        captions = torch.nonzero(caption & (name_of[said.pictures] >= 0))[:, 0]
+        pictures = said.pictures[captions]
+        names = name_of[pictures]
+        images = torch.stack([model.project(pooled[pictures], head) for head in HEADS])
+        told = (encoded[said.texts[draws]] for draws in (names, captions))
+        of_names, of_captions = gates(images, *told)
+        gate, count = (torch.zeros(len(caption), device=pooled.device) for _ in range(2))
+        for draws, found in ((names, of_names), (captions, of_captions)):
+            gate.index_add_(0, draws, found)
+            count.index_add_(0, draws, torch.ones_like(found))
+        gate = gate / count.clamp(min=1)
+        for kind in (caption, ~caption):
+            known = gate[kind & (count > 0)]
+            gate[kind & (count == 0)] = known.mean() if len(known) else 1.0
+        return gate
+
+    def silent(self, model: DomainClip) -> Iterator[nn.Parameter]:
+        """Yield what belongs to heads that nothing was said to in the last batch."""
+        for head in model.heads:
+            if head not in self.heard:
+                yield from model.heads[head].parameters()
+                yield model.log_scales[head]
+                if head in model.biases:
+                    yield model.biases[head]
 
 
 def _wrong(
@@ -165,6 +196,9 @@ def _wrong(
     """Return the wrong captions: each counts for the pictures of the caption it was made from."""
     if head != "captions" or not len(said.draw.wrong):
         return None
-    wrong, of = torch.from_numpy(said.draw.wrong).to(encoded.device).T
+    texts, of = said.draw.wrong.T
+    # Pictures with the same caption may have been given the same wrong one, which counts once.
+    pairs = np.unique(np.stack([texts, said.draw.rows[of]]), axis=1)
+    wrong, captions = torch.from_numpy(pairs).to(encoded.device)
     mine = said.texts[draws if rows is None else draws[rows]]
-    return Negatives(encoded[wrong], mine[:, None] == said.texts[of][None, :])
+    return Negatives(encoded[wrong], mine[:, None] == captions[None, :])

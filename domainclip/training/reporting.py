@@ -18,7 +18,7 @@ from domainclip.plot import Example, contact_sheet
 
 from .final import FinalTest, Tested
 from .metrics import read_history
-from .module import Count
+from .tokens import CutTexts
 
 _SHEET = 24
 _EXAMPLES = 12
@@ -61,7 +61,7 @@ def report_run(
     )
 
 
-def say_cut(drawn: Count, said: Count, length: int) -> list[str]:
+def say_cut(drawn: CutTexts, said: CutTexts, length: int) -> list[str]:
     """Say how many texts of training and of the tests were longer than the text tower takes."""
     lines = []
     if drawn.cut:

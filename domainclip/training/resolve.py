@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from domainclip.recipe.schema import Loss, Model, Recipe
+from domainclip.errors import UsageError
+from domainclip.recipe.schema import Model, Recipe, uneven_parts
+
+from .processes import count_processes
 
 SCRATCH_LR, FINETUNE_LR, LOCKED_LR, ADAPTER_LR = 1e-3, 1e-5, 1e-4, 2e-4
 SCRATCH_WARMUP, FINETUNE_WARMUP = 0.05, 0.1
 DEFAULT_MINUTES = 3.0
-INIT_SCALE = {"clip": 1 / 0.07, "siglip": 10.0}
-"""Logit scales to start from: CLIP (arXiv:2103.00020), SigLIP (arXiv:2303.15343)."""
-
-
-def init_bias(loss: Loss) -> float | None:
-    """Return the logit bias to start from; None for a loss that has none."""
-    if loss.kind != "siglip":
-        return None
-    return -10.0 if loss.init_bias is None else loss.init_bias
 
 
 def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictures: int) -> Recipe:
@@ -29,7 +23,13 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
         device: The device found.
         precision: The precision found.
         pictures: Number of training pictures, which turns epochs into steps.
+
+    Raises:
+        UsageError: If the parts of a batch do not divide what each process has of it.
     """
+    wrong = uneven_parts(recipe.data.batch_size, recipe.train.micro_batch, count_processes())
+    if wrong:  # torchrun and SLURM say how many processes there are, not the recipe
+        raise UsageError(wrong, "set train.micro_batch to one of these")
     lr, warmup = recipe.optim.lr, recipe.optim.warmup
     if lr is None:
         lr = _finetune_lr(recipe.model) if pretrained else SCRATCH_LR

@@ -3,6 +3,7 @@
 from itertools import islice
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -15,7 +16,7 @@ from domainclip.domains.labels import LabelTree
 from domainclip.errors import LabelError, UsageError
 from domainclip.inference.classify import ZeroShotClassifier, embed_labels, label_texts, prepare
 from domainclip.model.clip import DomainClip, Preprocess
-from domainclip.model.folder import create_model, save_model
+from domainclip.model.folder import create_model, read_card, save_model
 
 COLOURS = {
     "red": (1.0, 0, 0),
@@ -331,3 +332,22 @@ def test_the_notice_of_a_model_is_at_hand(tmp_path):
     assert classifier.notice_ == "Not for clinical use."
     with pytest.raises(UsageError, match="without labels"):
         classifier.fit()
+
+
+def test_descriptions_begin_with_their_own_word_though_there_is_one_head(tmp_path):
+    prefixes = {"names": "name:", "captions": "caption:"}
+    model, _ = create_model("small", heads=("names",), prefixes=prefixes)
+    save_model(model.eval(), tmp_path, tree=None, card={})
+    classifier = ZeroShotClassifier(tmp_path, device="cpu")
+    names = classifier.fit(["a red one", "a blue one"]).label_features_
+    told = classifier.fit({"x": ["a red one"], "y": ["a blue one"]}).label_features_
+    assert classifier.head_ == "names"
+    tokenize = open_clip.get_tokenizer(f"local-dir:{tmp_path}")  # stock open_clip knows no word
+    stock, _ = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}")
+    stock.eval()
+    for ours, word in ((names, "name"), (told, "caption")):
+        said = tokenize([f"{word}: a red one", f"{word}: a blue one"])
+        with torch.no_grad():
+            theirs = stock.encode_text(said, normalize=True)
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    assert "caption" in read_card(tmp_path)["prefixes_note"]

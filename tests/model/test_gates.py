@@ -12,12 +12,16 @@ def test_gates_by_hand():
     gates = Gates().eval()
     gates.means.copy_(torch.tensor([0.5, 0.2, 0.2]))
     axis = torch.eye(3)
-    image = torch.stack([axis[0:1], axis[0:1]])
-    # Name and picture agree (1 > 0.2: open); the caption agrees with neither.
-    names, captions = gates(image, axis[0:1], axis[1:2])
+    # Under the names head the picture is its name (1 > 0.2: open), under the captions head it is
+    # nothing that was said; the other way round both gates close, the name's and the caption's.
+    image = torch.stack([axis[0:1], axis[2:3]])
     texts = math.exp(-0.5) ** 2  # 0 against a mean of 0.5
+    names, captions = gates(image, axis[0:1], axis[1:2])
     assert names.item() == pytest.approx(texts, rel=1e-6)
     assert captions.item() == pytest.approx(texts * math.exp(-0.2) ** 2, rel=1e-6)
+    names, captions = gates(torch.stack([axis[2:3], axis[1:2]]), axis[0:1], axis[1:2])
+    assert names.item() == pytest.approx(texts * math.exp(-0.2) ** 2, rel=1e-6)
+    assert captions.item() == pytest.approx(texts, rel=1e-6)
 
 
 def test_each_gate_is_closed_by_its_own_condition():

@@ -220,5 +220,7 @@ def test_weights_scale_the_part_of_a_pair():
     assert one.item() == pytest.approx(sum(each).item() / 2 / 3, rel=1e-6)
 
 
-def test_pair_own_takes_rows():
-    assert pair_own(3, torch.tensor([2])).targets.tolist() == [[0, 0, 1]]
+def test_pair_own_is_right_for_all_texts_of_a_picture():
+    pictures = torch.tensor([0, 0, 7])
+    assert pair_own(pictures).targets.tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+    assert pair_own(pictures, torch.tensor([2])).targets.tolist() == [[0, 0, 1]]

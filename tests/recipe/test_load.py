@@ -249,3 +249,37 @@ def test_every_domain_has_the_recipe_that_it_starts_with():
     assert {f"{d}/quickstart" for d in ("biology", "medical", "remote_sensing")} <= set(
         bundled_recipes()
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "without", "and_"),
+    [
+        ("loss.init_bias", -5, "loss.kind siglip", {"loss.kind": "siglip"}),
+        ("loss.softness", 2, "loss.targets tree", {"loss.targets": "tree"}),
+        ("loss.gates", True, "text.both", {"text.both": True}),
+        ("model.lora_alpha", 16, "model.lora", {"model.lora": 8}),
+        ("data.balance_at", 50, "data.balance", {"data.balance": "label"}),
+        ("data.replay_share", 0.3, "data.replay", {"data.replay": "pairs"}),
+    ],
+)
+def test_a_key_that_does_nothing_is_refused(key, value, without, and_):
+    (problem,) = problems("biology", flags={key: value})
+    assert problem == f"command line: {key} does nothing without {without}"
+    load_recipe("biology", None, {key: value, **and_}, {})
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "devices", "said"),
+    [
+        (60, 7, 1, "train.micro_batch 7 does not divide data.batch_size 60; 6 and 10 do"),
+        (60, 12, 2, "12 does not divide the 30 pictures that each of 2 devices has of data.batch"),
+        (60, 10, 2, ""),
+        (60, 40, 2, ""),
+    ],
+)
+def test_parts_divide_what_a_device_has_of_the_batch(batch, micro, devices, said):
+    flags = {"data.batch_size": batch, "train.micro_batch": micro, "train.devices": devices}
+    if said:
+        assert said in problems("biology", flags=flags)[0]
+    else:
+        load_recipe("biology", None, flags, {})

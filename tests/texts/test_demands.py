@@ -26,6 +26,7 @@ def recipe(**sections) -> Recipe:
         ({"text": {"parts": 0.5}}, "text.parts is 0.5"),
         ({"text": {"caption_draws": 3}}, "text.caption_draws is 3"),
         ({"text": {"nameless": 0.25}}, "text.nameless is 0.25"),
+        ({"text": {"both": True}, "loss": {"gates": True}}, "loss.gates is true, but"),
         ({"model": {"heads": ["captions"]}}, "model.heads"),
         ({"text": NO_NAMES}, "nothing is left to say"),
     ],
@@ -38,9 +39,13 @@ def test_a_demand_without_captions_is_refused(sections, key):
     check_texts(recipe(**sections), WITHOUT, [("a stored caption",), ()])
 
 
-def test_the_defaults_demand_nothing():
-    check_texts(recipe(), WITHOUT)
-    check_texts(recipe(text={"captions": 1.0, "both": True}), WITHOUT)
+def test_what_speaks_of_captions_that_are_not_there_is_said():
+    (line,) = check_texts(recipe(), WITHOUT)
+    assert "all is said by names; text.captions 0.5, the captions head do nothing" in line
+    (line,) = check_texts(recipe(text={"captions": 1, "both": True}), WITHOUT)
+    assert "text.captions 1, text.both, the captions head do nothing" in line
+    assert check_texts(recipe(text={"captions": 0}), WITHOUT) == []
+    assert check_texts(recipe(), [(), ("a caption",)]) == []
 
 
 def test_captions_that_are_never_drawn_are_no_captions():

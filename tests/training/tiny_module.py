@@ -32,7 +32,7 @@ def build(tower: str, micro: int = 0, strategy: str = "ddp", **loss: object) -> 
         config, ("names", "captions"),
     )  # fmt: skip
     if loss.get("kind") == "siglip":
-        model.add_biases(-10.0)
+        model.start_logits(bias=-10.0)
     tree = LabelTree.from_columns(
         {"genus": ["a", "a", "b", "b"], "species": ["one", "two", "three", "four"]}
     )
