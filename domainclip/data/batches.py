@@ -185,14 +185,27 @@ class _WholeBatches:
 
 
 def whole_loader(
-    pictures: PictureSet, size: int, batch_size: int, workers: int = 0
+    pictures: PictureSet,
+    size: int,
+    batch_size: int,
+    workers: int = 0,
+    rows: range | None = None,
 ) -> DataLoader[Batch]:
-    """Return a loader of the centres of pictures, in order and without augmentation."""
+    """Return a loader of the centres of pictures, in order and without augmentation.
+
+    Args:
+        pictures: The pictures.
+        size: Side of a centre in pixels.
+        batch_size: Pictures of a batch; the last one may have fewer.
+        workers: Processes that prepare batches.
+        rows: Which pictures; None for all.
+    """
     if workers:
         one_thread()  # before the fork
     return DataLoader(
         _WholeBatches(pictures, size),  # type: ignore[arg-type]
         batch_size=batch_size,
+        sampler=rows,
         collate_fn=_same,
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -126,13 +126,18 @@ class PictureData(L.LightningDataModule):
         )
         return StepLoader(batches, sampler, self.workers)
 
-    def loader(self, split: str) -> DataLoader[Batch]:
-        """Return the pictures of a split, `drawn` or `held`, as they are and in order."""
+    def loader(self, split: str, rows: range | None = None) -> DataLoader[Batch]:
+        """Return the pictures of a split, `drawn` or `held`, as they are and in order.
+
+        Args:
+            split: The split.
+            rows: Which of its pictures; None for all.
+        """
         others = {"drawn": self.drawn, "held": self.held}
         pictures = others.get(split) or self.splits[split]
         packed = isinstance(pictures.pictures, Packed)  # then a batch costs less than a process
         workers = 0 if packed else self.workers
-        return whole_loader(pictures, self.size, self.eval_batch_size, workers)
+        return whole_loader(pictures, self.size, self.eval_batch_size, workers, rows)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation split as it is, in order."""

@@ -17,25 +17,33 @@ from domainclip.recipe import schema
 from .clip import DomainClip
 from .towers import (
     TOWERS,
+    Tower,
     drop_patches,
     in_block,
     lock_tower,
     modules_of,
     parameters_of,
     save_memory,
+    share_statistics,
 )
 
 _READ_ONLY = "AttentionPool"
 """Attention whose layers are read as weights and never called: adapters there would do nothing."""
 
 
-def adapt(model: DomainClip, asked: schema.Model, pretrained: bool) -> None:
+def adapt(
+    model: DomainClip, asked: schema.Model, pretrained: bool, together: bool = False
+) -> list[str]:
     """Prepare a model for training as a recipe asks for it.
 
     Args:
         model: The model, changed in place.
         asked: The recipe's part on models.
         pretrained: Whether its weights are pretrained: adapters change little in them.
+        together: Whether several GPUs share a batch: batch norms then see the whole of it.
+
+    Returns:
+        Lines that say what learns, where the recipe alone does not.
 
     Raises:
         UsageError: If the model cannot do what is asked.
@@ -45,10 +53,16 @@ def adapt(model: DomainClip, asked: schema.Model, pretrained: bool) -> None:
             f"model.lora adapts trained weights, and {asked.name!r} starts from nothing",
             "name a pretrained model or a run by model.name, or leave model.lora out",
         )
+    said: list[str] = []
+    if together:
+        share_statistics(model)
     if asked.lock != "none":
         lock_tower(model, asked.lock)
     if asked.lora:
-        add_adapters(model, asked.lora, asked.lora_alpha or 2.0 * asked.lora)
+        adapted = add_adapters(model, asked.lora, asked.lora_alpha or 2.0 * asked.lora)
+        rest = "" if asked.lock == "none" else f"; the {asked.lock} tower is locked and gets none"
+        towers = " and the ".join(adapted)
+        said.append(f"model.lora: adapters of rank {asked.lora} in the {towers} tower{rest}")
     if asked.patch_dropout:
         if asked.lock == "image":
             raise UsageError(
@@ -58,9 +72,10 @@ def adapt(model: DomainClip, asked: schema.Model, pretrained: bool) -> None:
         drop_patches(model, asked.patch_dropout)
     if asked.grad_checkpointing:
         save_memory(model)
+    return said
 
 
-def add_adapters(model: DomainClip, rank: int, alpha: float) -> None:
+def add_adapters(model: DomainClip, rank: int, alpha: float) -> list[Tower]:
     """Freeze the towers, and give those that are not locked adapters; heads stay trainable.
 
     Batch statistics are frozen with the weights that they belong to.
@@ -69,6 +84,9 @@ def add_adapters(model: DomainClip, rank: int, alpha: float) -> None:
         model: The model.
         rank: Rank of the adapters.
         alpha: Their weight, times the rank.
+
+    Returns:
+        The towers that got some.
 
     Raises:
         UsageError: If PEFT is missing, or a tower has no layer that could take an adapter.
@@ -82,6 +100,7 @@ def add_adapters(model: DomainClip, rank: int, alpha: float) -> None:
             "pip install 'domainclip[lora]', or pip install peft",
         ) from error
     targets: list[str] = []
+    adapted: list[Tower] = []
     for tower in TOWERS:
         parameters = [parameter for _, parameter in parameters_of(model, tower)]
         if not any(parameter.requires_grad for parameter in parameters):
@@ -95,8 +114,7 @@ def add_adapters(model: DomainClip, rank: int, alpha: float) -> None:
                 f"lock it by model.lock: {tower}, or train it whole",
             )
         targets += found
-    if not targets:
-        raise UsageError("model.lora has nothing to adapt: the towers are locked", "unlock one")
+        adapted.append(tower)
     heads = [p for p in model.clip.parameters() if p.requires_grad]
     exactly = "|".join(map(re.escape, targets))  # a list would be taken for ends of names
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=exactly)  # type: ignore[arg-type]
@@ -110,6 +128,7 @@ def add_adapters(model: DomainClip, rank: int, alpha: float) -> None:
             module.register_forward_pre_hook(_keep)
             module.register_forward_hook(_put_back, always_call=True)
     model.train(model.training)
+    return adapted
 
 
 def merge_adapters(model: DomainClip) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from timm.layers.norm_act import convert_sync_batchnorm
 from timm.models._manipulate import group_with_matcher
 from torch import nn
 
@@ -58,6 +59,15 @@ def lock_tower(model: DomainClip, tower: Tower) -> None:
         parameter.requires_grad_(False)
     model.held = modules_of(model, tower)
     model.train(model.training)
+
+
+def share_statistics(model: DomainClip) -> None:
+    """Have batch norms normalise by the pictures of all processes, which GPUs can do.
+
+    Comes before anything that is hung on the norms: they are other modules afterwards. PyTorch's
+    own conversion, which Lightning calls, drops the activation that many of timm's norms hold.
+    """
+    model.clip = convert_sync_batchnorm(model.clip)  # type: ignore[no-untyped-call]
 
 
 def save_memory(model: DomainClip) -> None:

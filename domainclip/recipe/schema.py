@@ -171,7 +171,8 @@ class Optim(Section):
     """AdamW with warm-up and cosine decay."""
 
     lr: Positive | None = None
-    """Peak learning rate; unset, 1e-3 from nothing, 1e-5 for a pretrained model, 2e-4 with LoRA."""
+    """Peak learning rate; unset, 1e-3 from nothing; for a pretrained model 1e-5, 2e-4 with LoRA,
+    1e-4 with a locked image tower."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Decay of matrices; biases, norms and logit scales are never decayed."""
     beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98

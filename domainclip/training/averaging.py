@@ -51,7 +51,9 @@ class WeightAverage(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int
     ) -> None:
-        """Move the average."""
+        """Move the average, where the step was not skipped."""
+        if module.guard.in_a_row:
+            return
         module.model.clamp_scales()
         n = trainer.global_step
         weight = 1 - min(self.decay, (1 + n) / (10 + n))

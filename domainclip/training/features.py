@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from tqdm import tqdm
 
-from domainclip.data.batches import Batch
 from domainclip.data.datamodule import PictureData
 from domainclip.recipe.schema import Recipe
 
 from .module import ContrastiveModule
+from .processes import count_processes, process_rank
 
 
 def fixed_features(recipe: Recipe) -> bool:
@@ -37,6 +36,12 @@ def fix_features(
         progress: Draw a progress bar and a note on standard error.
     """
     if not fixed_features(recipe):
+        if progress and recipe.model.lock == "image":
+            print(
+                "the image tower is locked, and pictures are augmented: it encodes a batch at each "
+                "step; with --train.augment false features are computed once",
+                file=sys.stderr,
+            )
         return None
     if progress:
         print(
@@ -44,9 +49,7 @@ def fix_features(
             file=sys.stderr,
         )
     precision = recipe.train.precision
-    features = compute_features(
-        module, data.loader("drawn"), device=device, precision=precision, progress=progress
-    )
+    features = compute_features(module, data, device=device, precision=precision, progress=progress)
     data.blind = True
     return features
 
@@ -54,7 +57,7 @@ def fix_features(
 @torch.no_grad()
 def compute_features(
     module: ContrastiveModule,
-    batches: Iterable[Batch],
+    data: PictureData,
     *,
     device: str,
     precision: str,
@@ -62,20 +65,41 @@ def compute_features(
 ) -> Tensor:
     """Return pooled image features, shape (n, width), float32, as training would compute them.
 
+    Several processes compute a share each, and all get the whole.
+
     Args:
         module: Holds the model, whose image tower is locked.
-        batches: All pictures, in order.
+        data: The pictures; those that steps draw from are encoded, in order.
         device: "cpu", "cuda" or "mps".
         precision: "float32" or "bfloat16".
         progress: Draw a progress bar on standard error.
     """
     module.to(device)
+    n, world = len(data.drawn), count_processes()
+    shares = [range(rank * n // world, (rank + 1) * n // world) for rank in range(world)]
     found = []
     bar = tqdm(
-        batches, desc="image features", unit=" batches", file=sys.stderr, disable=not progress
-    )
+        data.loader("drawn", shares[process_rank()]),
+        desc="image features", unit=" batches", file=sys.stderr, disable=not progress,
+    )  # fmt: skip
     with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
         for batch in bar:
             pooled = module.model.pool(module.normalise(batch.pixels.to(device)))
             found.append(pooled.float().cpu())
-    return torch.cat(found)
+    return torch.cat(found) if world == 1 else _exchange(found, shares, device)
+
+
+def _exchange(found: list[Tensor], shares: list[range], device: str) -> Tensor:
+    """Return the rows of all processes, each sent in turn: one share at a time is on the device."""
+    width = torch.tensor(found[0].shape[1] if found else 0, device=device)
+    distributed.all_reduce(width, distributed.ReduceOp.MAX)
+    whole = torch.empty(shares[-1].stop, int(width))
+    for rank, rows in enumerate(shares):
+        if not len(rows):
+            continue
+        mine = rank == process_rank()
+        part = torch.cat(found) if mine else torch.empty(len(rows), int(width))
+        part = part.to(device)
+        distributed.broadcast(part, src=rank)
+        whole[rows.start : rows.stop] = part.cpu()
+    return whole

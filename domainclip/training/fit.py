@@ -7,10 +7,11 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 
 from domainclip.data.batches import StepLoader
 from domainclip.data.datamodule import PictureData
@@ -20,14 +21,22 @@ from domainclip.recipe.schema import Recipe
 from .advice import LoaderAdvice
 from .averaging import WeightAverage
 from .bar import ProgressBar
-from .checkpoints import BEST, LAST, WholeCheckpoints, checkpoint_path, step_of
+from .checkpoints import (
+    BEST,
+    LAST,
+    RunCheckpoints,
+    WholeCheckpoints,
+    checkpoint_path,
+    read_checkpoint,
+    step_of,
+)
 from .compiling import compiled
-from .guard import LIMIT
+from .guard import LIMIT, finite_weights
 from .loggers import close_loggers, open_loggers
 from .metrics import MetricsLog
 from .module import ContrastiveModule
-from .processes import any_process, count_processes, machines, process_rank
-from .sharding import ShardedTowers, local_part
+from .processes import count_processes, machines, process_rank
+from .sharding import ShardedTowers
 from .stop import StopOnSignal
 
 
@@ -38,8 +47,8 @@ class Fitted:
     seconds: float
     steps: int
     """Steps behind the model, those before a resume included."""
-    stopped: bool
-    """True where Ctrl-C ended it early."""
+    ended: Literal["length", "patience", "signal"]
+    """What ended it: its full length, `train.patience`, or Ctrl-C."""
     advice: list[str]
     """What the time of the steps warned of."""
 
@@ -67,19 +76,13 @@ def fit(
         progress: Draw a progress bar on standard error.
 
     Raises:
-        TrainingError: If no step comes through any more.
+        TrainingError: If no step comes through any more, or weights are not finite.
     """
     steps = int(recipe.train.steps or 1)
-    done = step_of(checkpoint)
-    whole = copy.deepcopy(module.model).cpu() if module.sharded and not process_rank() else None
     every = -(-steps // recipe.train.validations)
-    best = ModelCheckpoint(
-        folder / "checkpoints", BEST, monitor="val_score", mode="max", save_weights_only=True,
-        enable_version_counter=False, save_on_train_epoch_end=False,
-    )  # fmt: skip
-    last = ModelCheckpoint(  # after validation and best, so that all three belong together
-        folder / "checkpoints", LAST, enable_version_counter=False, save_on_train_epoch_end=False,
-    )  # fmt: skip
+    checkpoints = RunCheckpoints(folder, recipe.train.patience)
+    done, over = _take_up(module, checkpoints, checkpoint, steps)
+    whole = copy.deepcopy(module.model).cpu() if module.sharded and not process_rank() else None
     stop = StopOnSignal()
     loggers = [] if process_rank() else open_loggers(recipe, folder, done)
     log = MetricsLog(
@@ -92,11 +95,8 @@ def fit(
         module.guard,
         log,
         loader_advice,
-        best,
-        last,
+        checkpoints,
     ]
-    if recipe.train.patience:
-        callbacks.append(EarlyStopping("val_score", mode="max", patience=recipe.train.patience))
     if progress:
         callbacks.insert(0, ProgressBar(steps, recipe.data.batch_size, log))
     trainer = L.Trainer(
@@ -105,7 +105,6 @@ def fit(
         num_nodes=machines(),
         strategy=_strategy(module),
         inference_mode=not module.sharded,  # FSDP gathers weights into tensors that it uses again
-        sync_batchnorm=device == "cuda" and count_processes() > 1,
         use_distributed_sampler=False,  # ours already gives each process its share
         precision="bf16-mixed" if precision == "bfloat16" else "32-true",
         max_steps=steps,
@@ -121,7 +120,7 @@ def fit(
         log_every_n_steps=20,
     )
     began = time.perf_counter()
-    if done < steps:
+    if not over:
         with compiled(module.model, recipe.train.compile):
             trainer.fit(
                 module,
@@ -130,21 +129,15 @@ def fit(
                 ckpt_path=checkpoint,
                 weights_only=False if checkpoint else None,
             )
-    else:
-        assert checkpoint is not None
-        state = torch.load(checkpoint, map_location="cpu", weights_only=False)
-        module.on_load_checkpoint(state)
-        module.guard.load_state_dict(state["callbacks"][module.guard.state_key])
     reached = max(done, trainer.global_step)
-    if module.guard.diverged:
-        raise _diverged(module, recipe, folder, trainer)
-    if reached == steps > max(done, module.validated):  # the run ends between two validations
-        trainer.validate(module, data.loader("val"), verbose=False)
-        score = trainer.callback_metrics["val_score"]
-        if best.best_model_score is None or score >= best.best_model_score:
-            trainer.save_checkpoint(checkpoint_path(folder, BEST), weights_only=True)
-    if reached > done:
-        trainer.save_checkpoint(checkpoint_path(folder, LAST))
+    finite = finite_weights(module)
+    if finite and reached > max(done, module.validated):  # it ends between two validations
+        if reached == steps and not module.guard.diverged:
+            trainer.validate(module, data.loader("val"), verbose=False)
+        else:
+            checkpoints.keep_last(trainer)
+    if module.guard.diverged or not finite:
+        raise _diverged(module, recipe, folder, trainer.global_step, finite)
     close_loggers(loggers)
     if whole is not None:
         module.model = whole
@@ -154,7 +147,40 @@ def fit(
     if kept.is_file() and not process_rank():
         state = torch.load(kept, map_location="cpu", weights_only=False)
         module.load_state_dict(state["state_dict"])
-    return Fitted(time.perf_counter() - began, reached, stop.stopped, loader_advice.lines)
+    ended: Literal["length", "patience", "signal"] = "length"
+    if reached < steps:
+        ended = "patience" if checkpoints.exhausted else "signal"
+    return Fitted(time.perf_counter() - began, reached, ended, loader_advice.lines)
+
+
+def _take_up(
+    module: ContrastiveModule, checkpoints: RunCheckpoints, checkpoint: Path | None, steps: int
+) -> tuple[int, bool]:
+    """Return how many steps a run has behind it, and whether it is over.
+
+    Of a run that is over the counts are taken; of one that goes on Lightning takes everything.
+    """
+    if checkpoint is None:
+        return 0, False
+    state = read_checkpoint(checkpoint)
+    done = int(state["global_step"])
+    checkpoints.load_state_dict(state["callbacks"][checkpoints.state_key])
+    over = done >= steps or checkpoints.exhausted
+    if over:
+        module.load_state_dict(state["state_dict"])
+        module.on_load_checkpoint(state)
+        module.guard.load_state_dict(state["callbacks"][module.guard.state_key])
+    return done, over
+
+
+def say_patience(fitted: Fitted, recipe: Recipe) -> list[str]:
+    """Say that patience ended a run; nothing where something else did."""
+    if fitted.ended != "patience":
+        return []
+    return [
+        f"no better validation among the last {recipe.train.patience}: training ended after step "
+        f"{fitted.steps} of {recipe.train.steps}"
+    ]
 
 
 def _strategy(module: ContrastiveModule) -> str | ShardedTowers:
@@ -172,20 +198,22 @@ def train_loader(data: PictureData, steps: int, start: int) -> StepLoader:
 
 
 def _diverged(
-    module: ContrastiveModule, recipe: Recipe, folder: Path, trainer: L.Trainer
+    module: ContrastiveModule, recipe: Recipe, folder: Path, step: int, finite: bool
 ) -> TrainingError:
-    """Keep the last good weights, and say what to do."""
-    lost = any(not local_part(p).isfinite().all() for p in module.parameters())
-    kept = not any_process(lost, module.device)  # all save, or none
-    if kept:
-        trainer.save_checkpoint(checkpoint_path(folder, LAST))
-    step, run = trainer.global_step, shlex.quote(str(folder))
+    """Say what to do with a run that cannot go on, and which weights are left."""
+    run, last = shlex.quote(str(folder)), checkpoint_path(folder, LAST)
     lower = 0.1 * (recipe.optim.lr or 0)
     precise = " --train.precision float32" if recipe.train.precision == "bfloat16" else ""
+    what = "the weights are not finite any more"
+    if module.guard.diverged:
+        what = f"loss or gradient was not finite {LIMIT} times in a row"
+    kept, again = "no step was kept", ""
+    if last.is_file():
+        good = step - LIMIT if finite else step_of(last)
+        kept = f"{last} holds the weights after step {good}"
+        again = f"; or go on past these steps: domainclip train --resume {run}" if finite else ""
     return TrainingError(
-        f"step {step}: loss or gradient was not finite {LIMIT} times in a row "
-        f"({module.guard.skipped} skipped in all); {checkpoint_path(folder, LAST)} holds "
-        + (f"the weights after step {step - LIMIT}" if kept else "the last validated state"),
+        f"step {step}: {what} ({module.guard.skipped} skipped in all); {kept}",
         f"begin anew, gentler: domainclip train --recipe {run} --out NEW --optim.lr {lower:g}"
-        f"{precise}; or go on past these steps: domainclip train --resume {run}",
+        f"{precise}{again}",
     )

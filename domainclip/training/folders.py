@@ -74,28 +74,40 @@ def _writable(folder: Path) -> Path:
 def write_start(
     folder: Path, recipe: Recipe, origins: Mapping[str, str], environment: dict[str, Any]
 ) -> None:
-    """Write what the run is begun with."""
+    """Write what the run is begun with; by its recipe, which comes last, a folder is a run."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECIPE).write_text(to_yaml(recipe, origins), encoding="utf-8")
     write_json(folder / ENVIRONMENT, environment)
+    (folder / RECIPE).write_text(to_yaml(recipe, origins), encoding="utf-8")
 
 
-def check_same_data(folder: Path, data: PictureData) -> None:
-    """Refuse to go on with other data than the run was begun with.
+def check_same_start(folder: Path, now: Mapping[str, Any]) -> list[str]:
+    """Refuse to go on with other data or another model than the run was begun with.
+
+    Args:
+        folder: The run folder.
+        now: What `environment.json` would hold of a run that began now.
+
+    Returns:
+        What else is different and makes a run another one, each in a line.
 
     Raises:
         DataError: Naming what changed.
     """
     begun = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
-    if begun["data_fingerprint"] == data.fingerprint:
-        return
-    before, now = begun.get("data_parts", {}), data.parts
-    changed = sorted(part for part in {*before, *now} if before.get(part) != now.get(part))
-    which = f" ({', '.join(changed)})" if before and changed else ""
-    raise DataError(
-        f"the data has changed since the run in {folder} began{which}",
-        f"begin a new run under its recipe: domainclip train --recipe {folder}",
-    )
+    anew = f"begin a new run under its recipe: domainclip train --recipe {folder}"
+    if begun["data_fingerprint"] != now["data_fingerprint"]:
+        old, new = begun.get("data_parts", {}), now["data_parts"]
+        changed = sorted(part for part in {*old, *new} if old.get(part) != new.get(part))
+        which = f" ({', '.join(changed)})" if old and changed else ""
+        raise DataError(f"the data has changed since the run in {folder} began{which}", anew)
+    if begun.get("base", now["base"]) != now["base"]:
+        raise DataError(
+            f"the model that the run in {folder} started from (model.name) has changed since", anew
+        )
+    before, world = begun.get("processes", 1), now["processes"]
+    if before == world:
+        return []
+    return [f"begun by {before} processes, goes on by {world}: not bit by bit the same run"]
 
 
 def save_trained(

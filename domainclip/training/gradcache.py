@@ -61,8 +61,9 @@ class ChunkedFeatures:
 
 
 def has_batch_statistics(*modules: nn.Module) -> bool:
-    """Return whether a module normalises by the statistics of the pictures at hand."""
-    return any(_is_batch_norm(part) for module in modules for part in module.modules())
+    """Return whether a module, as it is, normalises by the statistics of the pictures at hand."""
+    parts = (part for module in modules for part in module.modules())
+    return any(part.training and _is_batch_norm(part) for part in parts)
 
 
 def _is_batch_norm(module: nn.Module) -> bool:

@@ -1,4 +1,4 @@
-"""A step whose loss or gradient is not finite is skipped, as if it had never been."""
+"""A step whose loss or gradient is not finite is skipped: it leaves no trace in the model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from domainclip.model.gates import Gates
+
+from .processes import any_process
+from .sharding import local_part
+from .stop import end_now
 
 LIMIT = 3
 """Skipped steps in a row at which a run ends."""
@@ -48,11 +52,7 @@ class StepGuard(L.Callback):
         finite = torch.isfinite(norm)
         if self.loss is not None:
             finite = finite & torch.isfinite(self.loss)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            votes = finite.float()
-            torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MIN)
-            finite = votes > 0
-        if bool(finite):
+        if not any_process(not finite):
             self.in_a_row = 0
             return
         self.skipped += 1
@@ -67,7 +67,8 @@ class StepGuard(L.Callback):
     ) -> None:
         """Ask the trainer to stop where no step comes through."""
         if self.in_a_row >= LIMIT:
-            self.diverged = trainer.should_stop = True
+            self.diverged = True
+            end_now(trainer)
 
     def state_dict(self) -> dict[str, int]:
         """Return the counts; a run that is taken up after it ended here gets `LIMIT` new tries."""
@@ -76,6 +77,11 @@ class StepGuard(L.Callback):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Count on."""
         self.skipped, self.in_a_row = state_dict["skipped"], state_dict["in_a_row"]
+
+
+def finite_weights(module: nn.Module) -> bool:
+    """Return whether all weights are finite, in all processes."""
+    return not any_process(any(not local_part(p).isfinite().all() for p in module.parameters()))
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter], most: float) -> Tensor:

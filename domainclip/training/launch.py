@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO
 
 import torch
@@ -74,16 +75,20 @@ def launch(count: int, arguments: Sequence[str], folder: Path) -> None:
         for process in started:
             process.send_signal(number)
 
-    before = signal.signal(signal.SIGTERM, pass_on)
+    main = threading.current_thread() is threading.main_thread()  # others get no signals
+    before = signal.signal(signal.SIGTERM, pass_on) if main else None
     try:
-        rank, code = _wait(started)
+        rank, code = wait_for_all(started)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if main:
+            signal.signal(signal.SIGTERM, before)
         _end(started)
+    if code and rank:
+        heard[rank - 1].seek(0)
+        sys.stderr.write(heard[rank - 1].read().decode(errors="replace"))
+    for file in heard:
+        file.close()
     if code:
-        if rank:
-            heard[rank - 1].seek(0)
-            sys.stderr.write(heard[rank - 1].read().decode(errors="replace"))
         error = TrainingError(
             f"process {rank} of {count} ended with exit code {code}; what it said stands above",
             f"domainclip train --resume {shlex.quote(str(folder))}"
@@ -98,19 +103,28 @@ def _scratch() -> IO[bytes]:
     return tempfile.TemporaryFile()
 
 
-def _wait(started: Sequence[subprocess.Popen[bytes]]) -> tuple[int, int]:
-    """Wait for all to end well or for one to fail; return its number and exit code."""
-    while True:
+def wait_for_all(started: Sequence[subprocess.Popen[bytes]]) -> tuple[int, int]:
+    """Wait for all to end well or for one to fail; return its number and exit code.
+
+    Of several that fail it is the first to end: the others fail because they have lost it.
+    """
+    ended: SimpleQueue[tuple[int, int]] = SimpleQueue()
+
+    def watch(rank: int) -> None:
+        ended.put((rank, started[rank].wait()))
+
+    for rank in range(len(started)):
+        threading.Thread(target=watch, args=(rank,), daemon=True).start()
+    left = len(started)
+    while left:
         try:
-            codes = [process.poll() for process in started]
-            for rank, code in enumerate(codes):
-                if code:
-                    return rank, code
-            if None not in codes:
-                return 0, 0
-            time.sleep(0.1)
+            rank, code = ended.get()
         except KeyboardInterrupt:
             continue  # the terminal told the processes as well; they end after their step
+        if code:
+            return rank, code
+        left -= 1
+    return 0, 0
 
 
 def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:

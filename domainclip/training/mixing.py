@@ -6,7 +6,6 @@ weights at once.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -97,18 +96,17 @@ def mix_weights(
     module.eval().to(device)
     model, end = module.model, copy_weights(module.model)
     candidates: list[Candidate] = []
-    known = 0
+    named: list[Tensor] = []
     for share in SHARES:
         set_mixture(model, start, end, share)
         with (
             torch.no_grad(),
             torch.autocast(device, torch.bfloat16, enabled=recipe.train.precision == "bfloat16"),
         ):
-            hits = _val_hits(module, data, device)
+            named.append(_val_hits(module, data, device).cpu())
             recall = None if data.held is None else _recall(module, data, device)
-        known = len(hits)
-        candidates.append(Candidate(share, float(hits.mean()), recall))
-    kept, remark = choose(candidates, known)
+        candidates.append(Candidate(share, float(named[-1].mean()), recall))
+    kept, remark = choose(candidates, torch.stack(named))
     set_mixture(model, start, end, kept.share)
     if progress:
         lines = ["share  val top-1  replay recall@1"]
@@ -116,7 +114,8 @@ def mix_weights(
             old = "" if one.recall is None else f"  {one.recall:15.4f}"
             lines.append(f"{one.share:5.1f}  {one.val_top1:9.4f}{old}{' <' * (one is kept)}")
         lines[0] = lines[0] if data.held is not None else lines[0][:16]
-        print("\n".join([*lines, remark]), file=sys.stderr, flush=True)
+        loud = "" if kept.share else "warning: "
+        print("\n".join([*lines, loud + remark]), file=sys.stderr, flush=True)
     return Mixture(kept, tuple(candidates), remark)
 
 
@@ -130,16 +129,18 @@ def set_mixture(
         here.copy_(torch.lerp(first, last, share) if here.is_floating_point() else last)
 
 
-def choose(candidates: list[Candidate], n: int) -> tuple[Candidate, str]:
+def choose(candidates: list[Candidate], hits: Tensor) -> tuple[Candidate, str]:
     """Return the candidate to keep, and a line that says why.
 
     Where old pictures were asked about too, the best score wins, and among equals the share nearer
     to one half. Validation of the new field alone cannot see what is forgotten: there the least
-    moved of all that are within a standard error of the best is kept.
+    moved is kept of all whose distance from the best is within its standard error, picture by
+    picture: all candidates answer the same pictures, so what is hard for each cancels out. The
+    start itself is kept only where nothing else is as good.
 
     Args:
-        candidates: By rising share.
-        n: Validation pictures that they were scored on.
+        candidates: By rising share, from 0.
+        hits: Shape (candidates, n): 1 for each validation picture that one names right, else 0.
     """
     best = max(one.score for one in candidates)
     both = candidates[0].recall is not None
@@ -148,21 +149,26 @@ def choose(candidates: list[Candidate], n: int) -> tuple[Candidate, str]:
         kept = min(equal, key=lambda one: abs(one.share - 0.5))
         why = "the best mean of new and replayed pictures"
     else:
-        error = math.sqrt(best * (1 - best) / max(1, n))
-        equal = [one for one in candidates if one.score >= best - error]
-        kept = equal[0]
+        first = next(i for i, one in enumerate(candidates) if one.score == best)
+        behind = hits[first].double() - hits.double()
+        close = behind.mean(dim=1) <= behind.std(dim=1, correction=0) / hits.shape[1] ** 0.5
+        equal = [one for one, near in zip(candidates, close, strict=True) if near and one.share]
+        kept = equal[0] if equal else candidates[0]
         why = "the best on the validation pictures"
         if len(equal) > 1:
             why = (
-                f"{len(equal)} shares are within a standard error ({error:.3f}) of the best, "
-                "and of these it moves the model least"
+                f"{len(equal)} shares are within the standard error of their distance from the "
+                "best, and of these it moves the model least"
             )
     said = ", ".join(
         f"{one.val_top1:.3f}" + (f" and {one.recall:.3f}" if both else "") + f" at {one.share:g}"
         for one in dict.fromkeys((candidates[0], kept, candidates[-1]))
     )
     what = "val top-1 and replay recall@1" if both else "val top-1"
-    return kept, f"train.wise_ft keeps a share of {kept.share:g} of the end: {why} ({what} {said})"
+    told = f"train.wise_ft keeps a share of {kept.share:g} of the end: {why} ({what} {said})"
+    if not kept.share:
+        told += "; nothing of the training is left: lower optim.lr, or leave train.wise_ft out"
+    return kept, told
 
 
 def _val_hits(module: ContrastiveModule, data: PictureData, device: str) -> Tensor:

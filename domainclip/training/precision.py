@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterable
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from domainclip.data.batches import Batch
 
 from .compiling import compiled
+from .features import fixed_features
 from .module import ContrastiveModule
+from .probe import copy_for_trial
 
 _ROUNDS = 4
 _WORTH_IT = 0.9
@@ -35,7 +37,9 @@ def pick_precision(
         return "float32"
     batch = next(iter(batches))
     state = torch.get_rng_state()
-    trial = copy.deepcopy(module).train()
+    trial = copy_for_trial(module).train()
+    if fixed_features(module.recipe):
+        trial.features = _stand_in(trial, batch)
     # In turn, and the least of each: a busy moment of the machine then hits neither alone.
     with compiled(trial.model, module.recipe.train.compile):
         rounds = [
@@ -44,6 +48,13 @@ def pick_precision(
     torch.set_rng_state(state)
     half, full = (min(times) for times in zip(*rounds, strict=True))
     return "bfloat16" if half < _WORTH_IT * full else "float32"
+
+
+@torch.no_grad()
+def _stand_in(trial: ContrastiveModule, batch: Batch) -> Tensor:
+    """Return something in place of features that are computed once, which steps only look up."""
+    one = trial.model.pool(trial.normalise(batch.pixels[:1]))
+    return one.expand(int(batch.indices.max()) + 1, -1)
 
 
 def _seconds(trial: ContrastiveModule, batch: Batch, bfloat16: bool) -> float:

@@ -39,7 +39,7 @@ def count_steps(
     generator is put back all the same.
     """
     state = torch.get_rng_state()
-    trial = copy.deepcopy(module).to(device)
+    trial = copy_for_trial(module).to(device)
     trial.steps = WARM + TIMED
     trial.train()
     autocast = partial(torch.autocast, device, torch.bfloat16, enabled=precision == "bfloat16")
@@ -53,6 +53,12 @@ def count_steps(
     left = (1 - BESIDE) * 60 * minutes - validations * validation_seconds
     steps = max(1, int(left / step_seconds))
     return steps - steps % validations if steps > validations else steps  # ends on a validation
+
+
+def copy_for_trial(module: ContrastiveModule) -> ContrastiveModule:
+    """Return a copy that may be trained; what training reads alone is large, and is shared."""
+    read_only = (module.features, module.views)
+    return copy.deepcopy(module, {id(part): part for part in read_only if part is not None})
 
 
 def _to(batch: Batch, device: str) -> Batch:

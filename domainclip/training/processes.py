@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -14,7 +15,13 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 
+from domainclip.errors import DomainclipError, TrainingError, UsageError
+
 _Value = TypeVar("_Value")
+_PATIENCE = timedelta(days=1)
+"""How long processes wait for one that opens or packs data; GPUs wait for each other minutes."""
+_hosts: distributed.ProcessGroup | None = None
+"""The same processes, for what they exchange outside the steps: by gloo and with patience."""
 
 
 def find_cluster() -> ClusterEnvironment | None:
@@ -30,12 +37,23 @@ def join_processes(device: str) -> None:
 
     Args:
         device: "cuda" takes the GPU of this process's number on its machine.
+
+    Raises:
+        UsageError: If this process does not see that GPU.
     """
+    global _hosts
     cluster = find_cluster()
     if cluster is None or _grouped():
         return
     if device == "cuda":
-        torch.cuda.set_device(cluster.local_rank())
+        local, seen = cluster.local_rank(), torch.cuda.device_count()
+        if local >= seen:
+            raise UsageError(
+                f"process {local} of this machine is to take GPU {local}, but sees {seen} of them",
+                "start one process a GPU, and let each see all GPUs of its machine "
+                "(SLURM: --gpus-per-node, not --gpus-per-task)",
+            )
+        torch.cuda.set_device(local)
     os.environ.setdefault("MASTER_ADDR", cluster.main_address)
     os.environ.setdefault("MASTER_PORT", str(cluster.main_port))
     distributed.init_process_group(
@@ -43,13 +61,18 @@ def join_processes(device: str) -> None:
         rank=cluster.global_rank(),
         world_size=cluster.world_size(),
     )
+    group = distributed.new_group(backend="gloo", timeout=_PATIENCE)
+    assert isinstance(group, distributed.ProcessGroup)
+    _hosts = group
 
 
 def leave_processes() -> None:
     """End the group, when each process has come so far; what follows each does alone."""
+    global _hosts
     if _grouped():
-        distributed.barrier()
+        distributed.barrier(_hosts)
         distributed.destroy_process_group()
+        _hosts = None
 
 
 def count_processes() -> int:
@@ -63,6 +86,11 @@ def machines() -> int:
     return int(given) if _grouped() else 1
 
 
+def neighbours() -> int:
+    """Return how many processes share this one's processors; srun gives each its own."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if _grouped() else 1
+
+
 def process_rank() -> int:
     """Return this process's number, from 0."""
     return distributed.get_rank() if _grouped() else 0
@@ -73,27 +101,51 @@ def agree(value: _Value) -> _Value:
     if not _grouped():
         return value
     held = [value]
-    distributed.broadcast_object_list(held, src=0)
+    distributed.broadcast_object_list(held, src=0, group=_hosts)
     return held[0]
 
 
-def any_process(flag: bool, device: torch.device) -> bool:
+def from_all(value: _Value) -> list[_Value]:
+    """Return the values of all processes, in their order."""
+    if not _grouped():
+        return [value]
+    held = [value] * count_processes()
+    distributed.all_gather_object(held, value, group=_hosts)
+    return held
+
+
+def any_process(flag: bool) -> bool:
     """Return whether the flag is set in any process."""
     if not _grouped():
         return flag
-    votes = torch.tensor(float(flag), device=device)
-    distributed.all_reduce(votes, distributed.ReduceOp.MAX)
-    return bool(votes > 0)
+    votes = torch.tensor(int(flag))
+    distributed.all_reduce(votes, distributed.ReduceOp.MAX, group=_hosts)
+    return bool(votes)
 
 
 @contextmanager
 def first_alone() -> Iterator[None]:
-    """Let the first process go ahead, so that the others find on disk what it has made."""
+    """Let the first process go ahead, so that the others find on disk what it has made.
+
+    Raises:
+        DomainclipError: In the others, if the first one fails; whatever it was that it failed by.
+    """
     if process_rank():
-        distributed.barrier()
-    yield
-    if _grouped() and not process_rank():
-        distributed.barrier()
+        failed: tuple[str, str, int] | None = agree(None)
+        if failed is not None:
+            message, hint, code = failed
+            raise TrainingError(f"the first process failed: {message}", hint, code)
+        yield
+        return
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, DomainclipError):
+            agree((error.message, error.hint, error.exit_code))
+        else:
+            agree((f"{type(error).__name__}: {error}", "", 1))
+        raise
+    agree(None)
 
 
 def gather(features: Tensor) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from domainclip.errors import UsageError
-from domainclip.recipe.schema import Recipe, uneven_parts
+from domainclip.recipe.schema import Model, Recipe, uneven_parts
 
 from .processes import count_processes
 
-SCRATCH_LR, FINETUNE_LR, ADAPTER_LR = 1e-3, 1e-5, 2e-4
+SCRATCH_LR, FINETUNE_LR, LOCKED_LR, ADAPTER_LR = 1e-3, 1e-5, 1e-4, 2e-4
 SCRATCH_WARMUP, FINETUNE_WARMUP = 0.05, 0.1
 DEFAULT_MINUTES = 3.0
 
@@ -32,8 +32,7 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
         raise UsageError(wrong, "set train.micro_batch to one of these")
     lr, warmup = recipe.optim.lr, recipe.optim.warmup
     if lr is None:
-        lr = FINETUNE_LR if pretrained else SCRATCH_LR
-        lr = ADAPTER_LR if pretrained and recipe.model.lora else lr
+        lr = _finetune_lr(recipe.model) if pretrained else SCRATCH_LR
     if warmup is None:
         warmup = FINETUNE_WARMUP if pretrained else SCRATCH_WARMUP
     length = recipe.train
@@ -51,3 +50,14 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
             "train": length.model_copy(update=updates),
         }
     )
+
+
+def _finetune_lr(model: Model) -> float:
+    """Return a learning rate for pretrained weights.
+
+    Under a locked image tower only the text tower learns, and has to come to meet it: LiT trains it
+    from nothing (arXiv:2111.07991), at a rate well above that of fine-tuning.
+    """
+    if model.lora:
+        return ADAPTER_LR
+    return LOCKED_LR if model.lock == "image" else FINETUNE_LR

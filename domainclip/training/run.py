@@ -18,6 +18,7 @@ import torch
 
 from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
+from domainclip.errors import UsageError
 from domainclip.model.adapters import adapt, merge_adapters
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, say_prefixes, write_json
@@ -27,15 +28,15 @@ from domainclip.texts.demands import check_texts
 
 from .advice import advise_recipe
 from .build import build_model, build_module, find_prompts, find_steps, say_start
-from .checkpoints import LAST, checkpoint_path
+from .checkpoints import LAST, checkpoint_path, step_of
 from .compiling import require_compiler
-from .environment import describe_environment
+from .environment import describe_environment, digest_weights
 from .features import fix_features
 from .final import test_model
-from .fit import fit, train_loader
+from .fit import fit, say_patience, train_loader
 from .folders import (
     METRICS,
-    check_same_data,
+    check_same_start,
     new_folder,
     read_metrics,
     read_recipe,
@@ -53,8 +54,10 @@ from .processes import (
     agree,
     count_processes,
     first_alone,
+    from_all,
     join_processes,
     leave_processes,
+    neighbours,
     process_rank,
 )
 from .reporting import report_run, say_cut
@@ -119,7 +122,8 @@ def resume(folder: str | Path, *, command: Sequence[str] = (), progress: bool = 
     """Go on with a run that was stopped, from its last checkpoint, under its own recipe.
 
     Raises:
-        UsageError: If there is no run there.
+        UsageError: If there is no run there, or not every process finds its checkpoint.
+        DataError: If the data or the model that it started from has changed since.
     """
     folder = Path(folder)
     recipe = read_recipe(folder)
@@ -130,18 +134,27 @@ def resume(folder: str | Path, *, command: Sequence[str] = (), progress: bool = 
         return _read_result(folder)
     join_processes(device)
     last = checkpoint_path(folder, LAST)
+    found = from_all(step_of(last) if last.is_file() else None)
+    if len(set(found)) > 1:
+        raise UsageError(
+            f"the processes find different checkpoints in {folder}: after steps "
+            + ", ".join("none" if step is None else str(step) for step in found),
+            "let the run folder be on a disk that all machines share",
+        )
+    checkpoint = None if found[0] is None else last
     with explained_memory(recipe, folder):
-        return _run(recipe, folder, last if last.is_file() else None, {}, command, progress)
+        return _run(recipe, folder, checkpoint, None, command, progress)
 
 
 def _run(
     recipe: Recipe,
     folder: Path,
     checkpoint: Path | None,
-    origins: Mapping[str, str],
+    origins: Mapping[str, str] | None,
     command: Sequence[str],
     progress: bool,
 ) -> RunResult:
+    """Do a run; without origins it is one that goes on, and keeps what it was begun with."""
     rank, world = process_rank(), count_processes()
     progress = progress and rank == 0
     say = _teller(progress)
@@ -158,15 +171,27 @@ def _run(
     model, pretrained = build_model(recipe)
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
+    base = digest_weights(model) if pretrained else None
     for line in say_start(recipe.loss, model, pretrained):
         say(line)
     start = copy_start(model, recipe, pretrained)
-    adapt(model, recipe.model, pretrained)
+    together = device == "cuda" and world > 1
+    for line in adapt(model, recipe.model, pretrained, together):
+        say(line)
     with first_alone():
         data = open_data(recipe, domain, model.preprocess.size)
     data.rank, data.world = rank, world
+    if recipe.data.workers is None:
+        data.workers = -(-data.workers // neighbours())
     for message in data.messages:
         say(message)
+    begun = {
+        "data_fingerprint": data.fingerprint,
+        "data_parts": dict(data.parts),
+        "base": base,
+        "processes": world,
+    }
+    differs = check_same_start(folder, begun) if origins is None else []
     for line in check_texts(recipe, data.captions["train"], *data.stored.get("train", ())):
         say(line)
     if data.caption_sources:  # a newer generation of captions does not change the run
@@ -180,6 +205,11 @@ def _run(
             f"this model normalises by batch statistics: they are those of "
             f"{recipe.train.micro_batch} pictures, and are updated once for each such chunk"
         )
+    elif world > 1 and device != "cuda" and has_batch_statistics(model.clip):
+        say(
+            "this model normalises by batch statistics: in each process they are those of its own "
+            f"{recipe.data.batch_size // world} pictures"
+        )
     trial = train_loader(data, 1, 0)
     precision = agree(pick_precision(recipe.train.precision, device, module, trial))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
@@ -191,23 +221,22 @@ def _run(
         module.features = features
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
-    environment["data_parts"] = dict(data.parts)
+    environment |= begun
     found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
-    if checkpoint is not None:
-        check_same_data(folder, data)
-    elif not rank:  # a run that goes on keeps what it was begun with
+    if origins is not None and not rank:
         write_start(folder, recipe, {**origins, **found}, environment)
     say(
         f"training {steps} steps of {recipe.data.batch_size} on {len(data.splits['train'])} "
         f"pictures ({device}, {precision}) into {folder}"
     )
-    warned = advise_recipe(recipe, pretrained)
+    warned = [*differs, *advise_recipe(recipe, pretrained)]
     for line in warned:
         say(f"warning: {line}")
     fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
+    stopped = fitted.ended == "signal"
     leave_processes()
     if rank:
-        return RunResult(folder, [], stopped=fitted.stopped, rank=rank)
+        return RunResult(folder, [], stopped=stopped, rank=rank)
     model = module.model  # whole again, where it was in shards
     merge_adapters(model)
     mixture = mix_weights(module, start, data, recipe, device, progress) if start else None
@@ -215,7 +244,11 @@ def _run(
     tested = test_model(module, data, prompts, recipe, device)
     rows = [row.as_dict() for row in tested.rows]
     length = model.context_length
-    remarks = [*say_skipped(module.guard.skipped), *say_cut(module.drawn, tested.said, length)]
+    remarks = [
+        *say_patience(fitted, recipe),
+        *say_skipped(module.guard.skipped),
+        *say_cut(module.drawn, tested.said, length),
+    ]
     remarks += [say_prefixes(model.prefixes)] if model.prefixes else []
     for remark in remarks:
         say(remark)
@@ -230,7 +263,8 @@ def _run(
             "total_seconds": round(time.perf_counter() - began, 1),
             "steps": fitted.steps,
             "skipped_steps": module.guard.skipped,
-            "stopped_early": fitted.stopped,
+            "stopped_early": stopped,
+            "ended_by": fitted.ended,
             **({"wise_ft": mixture.as_dict()} if mixture else {}),
             "schematic": schematic,
             "unreadable": [list(pair) for pair in data.unreadable],
@@ -241,14 +275,14 @@ def _run(
             },
         },
     )
-    hints = _next(folder, fitted.stopped)
+    hints = _next(folder, stopped)
     report = report_run(
         folder, tested, data, domain, environment, hints, schematic=schematic, remarks=remarks
     )
     say(f"report: {report}")
     if domain.notice:
         say(domain.notice)
-    return RunResult(folder, rows, hints, len(data.unreadable), fitted.stopped)
+    return RunResult(folder, rows, hints, len(data.unreadable), stopped)
 
 
 def _next(folder: Path, stopped: bool) -> list[str]:

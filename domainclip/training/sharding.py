@@ -77,8 +77,6 @@ def shard_towers(model: DomainClip, mesh: DeviceMesh) -> None:
     """
     if isinstance(model.clip.visual, FSDPModule):
         return
-    if mesh.device_type == "cuda":
-        model.clip = nn.SyncBatchNorm.convert_sync_batchnorm(model.clip)  # type: ignore[no-untyped-call]
     for parameter in model.clip.parameters():  # channels-last weights cannot be cut up
         parameter.data = parameter.data.contiguous()
     scalars = {p for p in model.clip.parameters() if not p.ndim}

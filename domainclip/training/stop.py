@@ -15,7 +15,10 @@ def end_now(trainer: L.Trainer) -> None:
     """End training after the step in hand, without the validation that Lightning adds to a stop.
 
     A run that goes on from there then keeps the same best checkpoint as one that never stopped.
+    After the last step of all there is nothing to end.
     """
+    if trainer.global_step >= trainer.max_steps:
+        return
     trainer.should_stop = True
     if trainer.global_step % int(trainer.val_check_batch or 1):
         trainer.limit_val_batches = 0
@@ -46,7 +49,7 @@ class StopOnSignal(L.Callback):
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int
     ) -> None:
         """Ask the trainer to stop, in all processes after the same step."""
-        self.stopped = any_process(self.stopped, module.device)
+        self.stopped = any_process(self.stopped)
         if self.stopped:
             end_now(trainer)
 

@@ -76,7 +76,10 @@ def test_merging_changes_nothing_and_leaves_plain_weights(build, name, tmp_path,
     for before, after in zip(unmerged, outputs(load_model(tmp_path)), strict=True):
         torch.testing.assert_close(after, before, atol=1e-5, rtol=0)
     loaded, _ = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path}")
-    assert loaded.eval() is not None
+    with torch.no_grad():
+        pixels = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+        stock = loaded.eval().encode_image(pixels, normalize=True)
+    torch.testing.assert_close(stock, unmerged[0], atol=1e-5, rtol=0)
 
 
 def test_a_model_without_adapters_is_left_alone(build):
@@ -108,12 +111,17 @@ def test_weights_that_were_never_trained_are_not_adapted(build):
         adapt(build("small"), Model(lora=4), pretrained=False)
 
 
-def test_nothing_to_adapt_is_refused(build):
-    model = build("vit")
-    lock_tower(model, "text")
-    lock_tower(model, "image")
-    with pytest.raises(UsageError, match="nothing to adapt"):
-        add_adapters(model, 4, 8.0)
+@pytest.mark.parametrize(
+    ("lock", "told"),
+    [
+        ("none", "in the image and the text tower"),
+        ("image", "in the text tower; the image tower is locked and gets none"),
+    ],
+)
+def test_it_is_said_which_tower_is_adapted(build, lock, told):
+    assert adapt(build("vit"), Model(lora=4, lock=lock), pretrained=True) == [
+        f"model.lora: adapters of rank 4 {told}"
+    ]
 
 
 def test_without_peft_the_way_to_it_is_said(build, monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from tiny_module import build
 from torch import nn
 
 from domainclip.model.folder import load_model
@@ -125,6 +126,21 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_average(whole, tmp_path, 
     lines = (done.folder / "metrics.jsonl").read_text().splitlines()
     whole_lines = (run.folder / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(x)["step"] for x in lines] == [json.loads(x)["step"] for x in whole_lines]
+
+
+def test_a_skipped_step_does_not_move_the_average():
+    module, average = build("resnet"), averaging.WeightAverage(0.9)
+    average.on_train_start(None, module)
+    before = {name: value.clone() for name, value in average.aside.items()}
+    with torch.no_grad():
+        module.model.log_scales["names"] += 1
+    trainer = L.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    module.guard.in_a_row = 1
+    average.on_train_batch_end(trainer, module, None, None, 0)
+    assert all(torch.equal(value, average.aside[name]) for name, value in before.items())
+    module.guard.in_a_row = 0
+    average.on_train_batch_end(trainer, module, None, None, 0)
+    assert not torch.equal(before["log_scales.names"], average.aside["log_scales.names"])
 
 
 def test_only_what_is_trained_is_averaged(monkeypatch):

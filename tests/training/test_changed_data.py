@@ -1,14 +1,20 @@
 """`train --resume` refuses data that has changed since, and says which part of it did."""
 
 import csv
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from domainclip.cli.app import app
+from domainclip.errors import DataError
+from domainclip.training.environment import digest_weights
+from domainclip.training.folders import check_same_start
 
 COLUMNS = ("file_name", "label", "caption", "split", "weight")
 
@@ -74,4 +80,42 @@ def test_what_changed_is_named(place, folder, cells, said):
 
 
 def test_a_run_on_the_same_data_goes_on(place):
-    assert typed(place, "--resume", place / "run").exit_code == 0
+    """Here from its start, killed before its first checkpoint; its recipe stays as it was."""
+    shutil.copytree(place / "run", place / "killed")
+    recipe = (place / "killed" / "recipe.yaml").read_bytes()
+    assert b"[command line]" in recipe
+    for name in ("checkpoints", "model"):
+        shutil.rmtree(place / "killed" / name)
+    (place / "killed" / "metrics.json").unlink()
+    assert typed(place, "--resume", place / "killed").exit_code == 0
+    assert json.loads((place / "killed" / "metrics.json").read_text())["steps"] == 1
+    assert (place / "killed" / "checkpoints" / "last.ckpt").is_file()
+    assert (place / "killed" / "recipe.yaml").read_bytes() == recipe
+
+
+def test_data_is_looked_at_without_a_checkpoint_too(place):
+    shutil.copytree(place / "run", place / "early")
+    shutil.rmtree(place / "early" / "checkpoints")
+    begun = json.loads((place / "early" / "environment.json").read_text())
+    changed = {**begun, "data_fingerprint": "another"}
+    (place / "early" / "environment.json").write_text(json.dumps(changed))
+    result = typed(place, "--resume", place / "early")
+    assert result.exit_code == 1 and "the data has changed" in result.stderr
+
+
+def test_another_base_or_number_of_processes_is_noticed(tmp_path):
+    now = {"data_fingerprint": "x", "data_parts": {}, "base": "one", "processes": 2}
+    (tmp_path / "environment.json").write_text(json.dumps(now))
+    assert check_same_start(tmp_path, now) == []
+    (said,) = check_same_start(tmp_path, {**now, "processes": 1})
+    assert "begun by 2 processes, goes on by 1" in said
+    with pytest.raises(DataError, match=r"model\.name"):
+        check_same_start(tmp_path, {**now, "base": "two"})
+
+
+def test_any_weight_counts_in_the_digest():
+    layer = torch.nn.BatchNorm1d(3)
+    before = digest_weights(layer)
+    assert digest_weights(layer) == before
+    layer.running_mean[1] = 1e-3
+    assert digest_weights(layer) != before

@@ -11,7 +11,7 @@ from torch import nn
 from domainclip.errors import TrainingError
 from domainclip.recipe.schema import Recipe
 from domainclip.training import fit as fitting
-from domainclip.training.checkpoints import LAST, WholeCheckpoints, checkpoint_path, step_of
+from domainclip.training.checkpoints import BEST, LAST, WholeCheckpoints, checkpoint_path, step_of
 from domainclip.training.guard import LIMIT, StepGuard, running_statistics, say_skipped
 from domainclip.training.run import read_metrics, resume, train
 
@@ -114,6 +114,24 @@ def test_a_learning_rate_out_of_all_measure_ends_the_run(tmp_path):
         train(Recipe.model_validate(values), progress=False)
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] < 12
+
+
+def test_weights_that_are_not_finite_never_overwrite_good_ones(tmp_path, monkeypatch):
+    class Broken(StepGuard):
+        def on_train_batch_end(self, trainer, module, outputs, batch, index):
+            if trainer.global_step == 3:
+                with torch.no_grad():
+                    next(module.model.parameters()).fill_(math.inf)
+            super().on_train_batch_end(trainer, module, outputs, batch, index)
+
+    monkeypatch.setattr("domainclip.training.module.StepGuard", Broken)
+    with pytest.raises(TrainingError, match=r"step 4: .* not finite .* after step 2") as caught:
+        train(recipe(tmp_path / "run", steps=4, validations=2), progress=False)
+    assert "--resume" not in caught.value.hint
+    for name in (LAST, BEST):
+        kept = torch.load(checkpoint_path(tmp_path / "run", name), weights_only=False)
+        assert kept["global_step"] == 2
+        assert all(v.isfinite().all() for v in kept["state_dict"].values())
 
 
 @pytest.mark.parametrize("most", [0.0, 1.0])

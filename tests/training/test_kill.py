@@ -28,6 +28,7 @@ KILLS = 4
 METHODS = {
     "plain": (),
     "ema": ("--train.ema=0.9",),
+    "patience": ("--train.patience=2",),
     "dropout": ("--model.patch_dropout=0.5",),
 }
 VIT = {

@@ -1,6 +1,5 @@
 """A locked image tower: its features are computed once, and nothing else changes."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,8 @@ from domainclip.training.build import build_module
 from domainclip.training.checkpoints import LAST, checkpoint_path
 from domainclip.training.features import compute_features, fixed_features
 from domainclip.training.fit import train_loader
+from domainclip.training.precision import pick_precision
+from domainclip.training.probe import copy_for_trial
 from domainclip.training.resolve import resolve
 from domainclip.training.run import train
 
@@ -61,7 +62,7 @@ def test_features_computed_once_give_the_same_loss_and_gradients(opened, precisi
         module.features = None
         loss, plain = gradients(module, batch)
         module.features = compute_features(
-            module, data.loader("train"), device="cpu", precision=precision, progress=False
+            module, data, device="cpu", precision=precision, progress=False
         )
         assert module.features.shape == (40, 512) and module.features.dtype == torch.float32
         data.blind = True
@@ -76,24 +77,38 @@ def test_features_computed_once_give_the_same_loss_and_gradients(opened, precisi
         torch.testing.assert_close(cached[name], plain[name], **rough)
 
 
-def test_the_picture_half_of_a_step_costs_nothing_then(opened):
+def test_no_picture_is_encoded_then(opened, monkeypatch):
     module, data = opened
     module.features = compute_features(
-        module, data.loader("train"), device="cpu", precision="float32", progress=False
+        module, data, device="cpu", precision="float32", progress=False
     )
-    batch = next(iter(train_loader(data, 1, 0)))
+    monkeypatch.setattr(data, "blind", True)
+    blind = next(iter(train_loader(data, 1, 0)))
+    encoded: list[int] = []
+    hook = module.model.clip.visual.register_forward_hook(
+        lambda m, a, out: encoded.append(len(out))
+    )
+    module.loss(blind)
+    assert encoded == []
+    module.features = None
+    module.loss(next(iter(train_loader(data, 1, 0)))._replace(pixels=torch.zeros(16, 3, 32, 32)))
+    assert encoded == [16]
+    hook.remove()
 
-    def seconds(run) -> float:
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-        return min(times)
 
-    encoded = seconds(lambda: module.model.pool(module.normalise(batch.pixels)))
-    looked_up = seconds(lambda: module.features[batch.indices])
-    assert looked_up < encoded / 10
+def test_a_probe_copies_no_features_and_times_no_locked_tower(opened, monkeypatch):
+    module, data = opened
+    module.features = torch.zeros(40, 512)
+    assert copy_for_trial(module).features is module.features
+    module.features = None
+    encoded: list[int] = []
+    pool = type(module.model).pool
+    monkeypatch.setattr(
+        type(module.model), "pool", lambda s, x: (encoded.append(len(x)), pool(s, x))[1]
+    )
+    found = pick_precision("auto", "cpu", module, train_loader(data, 1, 0))
+    assert found in ("float32", "bfloat16")
+    assert encoded == [1] and module.features is None
 
 
 @pytest.mark.parametrize(
@@ -114,6 +129,25 @@ def test_a_run_leaves_the_locked_tower_as_it_began_and_says_so(tmp_path: Path, c
     equal = {k: torch.equal(v, state[f"model.{k}"]) for k, v in begun.items()}
     assert all(equal[k] for k in equal if "visual" in k)
     assert not equal["heads.names.weight"] and not equal["clip.text.ln_final.weight"]
+
+
+def test_augmentation_left_on_is_told(tmp_path: Path, capsys):
+    train(recipe(out=str(tmp_path / "run"), train={"augment": True, "steps": 1, "validations": 1}))
+    assert "with --train.augment false features are computed once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "pretrained", "lr"),
+    [
+        ({}, True, 1e-4),
+        ({"lock": "text"}, True, 1e-5),
+        ({"lock": "none"}, True, 1e-5),
+        ({"lora": 4}, True, 2e-4),
+        ({}, False, 1e-3),
+    ],
+)
+def test_what_learns_alone_learns_faster(model, pretrained, lr):
+    assert resolve(recipe(model=model), pretrained, "cpu", "float32", 40).optim.lr == lr
 
 
 def test_patches_of_a_locked_tower_are_not_left_out():

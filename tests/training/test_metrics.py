@@ -9,7 +9,6 @@ import pytest
 
 from domainclip.errors import UsageError
 from domainclip.recipe.schema import Recipe
-from domainclip.training.loggers import require_loggers
 from domainclip.training.metrics import COLUMNS, read_history
 from domainclip.training.run import train
 
@@ -83,4 +82,3 @@ def test_a_logger_without_its_package_is_refused(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match="not installed") as caught:
         train(recipe(tmp_path / "run", loggers=["wandb"]), progress=False)
     assert caught.value.hint == "pip install wandb" and not (tmp_path / "run").exists()
-    require_loggers(())

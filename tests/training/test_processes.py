@@ -57,6 +57,35 @@ if not process_rank():
 """
 
 
+FAILING = """
+import torch
+from domainclip.errors import DataError, TrainingError
+from domainclip.training.processes import (
+    any_process, first_alone, from_all, join_processes, leave_processes, process_rank,
+    take_from_first,
+)
+
+join_processes("cpu")
+rank = process_rank()
+assert from_all(rank) == [0, 1]
+assert any_process(rank == 1) and not any_process(False)
+statistics = torch.full((2,), float(rank))
+take_from_first([statistics])
+assert statistics.tolist() == [0, 0]
+try:
+    with first_alone():
+        assert not rank, "the others never get here"
+        raise DataError("no such picture", "look again")
+except TrainingError as error:
+    assert rank and "no such picture" in error.message and error.hint == "look again"
+except DataError:
+    assert not rank
+with first_alone():
+    pass
+leave_processes()
+"""
+
+
 def environment(rank: int, port: int) -> dict[str, str]:
     return {
         **os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{HERE}", "RANK": str(rank),
@@ -66,17 +95,28 @@ def environment(rank: int, port: int) -> dict[str, str]:
     }  # fmt: skip
 
 
+def run_both(code: str, *arguments: str) -> None:
+    """Run a piece of Python in two processes of one group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", code, *arguments]
+    both = [subprocess.Popen(command, env=environment(rank, port)) for rank in (0, 1)]
+    assert [process.wait(timeout=280) for process in both] == [0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_failure_of_the_first_ends_the_others_too():
+    run_both(FAILING)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("micro", [0, 4])
 def test_two_processes_have_the_gradient_of_one(strategy, micro, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", WORKER, strategy, str(micro), str(tmp_path / "out.pt")]
-    both = [subprocess.Popen(command, env=environment(rank, port)) for rank in (0, 1)]
-    assert [process.wait(timeout=280) for process in both] == [0, 0]
+    run_both(WORKER, strategy, str(micro), str(tmp_path / "out.pt"))
     loss, found, norm, clipped = torch.load(tmp_path / "out.pt")
     module = build("vit", targets="tree")
     module.model.clip.visual.patch_dropout = torch.nn.Identity()

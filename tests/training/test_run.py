@@ -13,7 +13,9 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError
 from domainclip.model.folder import load_model, read_card, read_labels
 from domainclip.recipe.schema import Recipe
-from domainclip.training.checkpoints import LAST, checkpoint_path, step_of
+from domainclip.training import fit as fitting
+from domainclip.training.checkpoints import BEST, LAST, checkpoint_path, step_of
+from domainclip.training.module import ContrastiveModule
 from domainclip.training.run import read_metrics, resume, train
 from domainclip.training.stop import StopOnSignal
 
@@ -91,6 +93,67 @@ def test_a_stopped_run_goes_on_to_the_same_weights(whole, tmp_path, monkeypatch,
     steps = [json.loads(x) for x in (done.folder / "metrics.jsonl").read_text().splitlines()]
     assert [x["step"] for x in steps] == sorted(x["step"] for x in steps)
     assert [x["step"] for x in steps if "val_top1" in x][-1] == 6
+
+
+def test_a_stop_in_the_last_step_of_all_is_none(tmp_path, monkeypatch):
+    """The run ends between two validations, and has yet to validate."""
+    ask = StopOnSignal.on_train_batch_end
+
+    def stop_late(self, trainer, *rest):
+        if trainer.global_step == 3:
+            self._stop(2, None)
+        ask(self, trainer, *rest)
+
+    monkeypatch.setattr(StopOnSignal, "on_train_batch_end", stop_late)
+    done = train(recipe(tmp_path / "run", train={"steps": 3, "validations": 2}), progress=False)
+    assert not done.stopped
+    assert read_metrics(done.folder)["ended_by"] == "length"
+    lines = [json.loads(x) for x in (done.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if "val_top1" in x] == [2, 3]
+
+
+def test_the_best_score_outlives_a_move_and_patience_a_kill(tmp_path, monkeypatch):
+    """Every validation is worse than the first; the run is killed at the one that ends it."""
+
+    def log_worse(self):
+        self.validated = self.global_step
+        self.log_dict({"val_top1": 0.0, "val_score": 1 / self.global_step})
+
+    class Killed(fitting.RunCheckpoints):
+        killed = False
+
+        def on_validation_end(self, trainer, module):
+            super().on_validation_end(trainer, module)
+            if self.killed and self.exhausted:
+                raise InterruptedError
+
+    Killed.__qualname__ = "RunCheckpoints"
+    monkeypatch.setattr(fitting, "RunCheckpoints", Killed)
+    monkeypatch.setattr(ContrastiveModule, "on_validation_epoch_end", log_worse)
+    asked = {"train": {"steps": 8, "validations": 8, "patience": 2}}
+    whole = train(recipe(tmp_path / "whole", **asked), progress=False)
+    monkeypatch.setattr(Killed, "killed", True)
+    with pytest.raises(InterruptedError):
+        train(recipe(tmp_path / "here", **asked), progress=False)
+    shutil.move(tmp_path / "here", tmp_path / "moved")
+    last = checkpoint_path(tmp_path / "moved", LAST)
+    assert step_of(last) == 3
+    monkeypatch.setattr(Killed, "killed", False)
+    done = resume(tmp_path / "moved", progress=False)
+    for run in (whole, done):
+        found = read_metrics(run.folder)
+        assert (found["steps"], found["ended_by"], run.stopped) == (3, "patience", False)
+        assert "ended after step 3 of 8" in (run.folder / "report.html").read_text()
+    for name in (BEST, LAST):
+        first, second = weights(whole.folder, name), weights(done.folder, name)
+        assert all(torch.equal(first[k], second[k]) for k in first)
+    # One whose patience is not over compares with the best of before the move.
+    state = torch.load(last, weights_only=False)
+    assert state["callbacks"]["RunCheckpoints"] == {"best": 1.0, "waited": 2}
+    state["callbacks"]["RunCheckpoints"]["waited"] = 0
+    torch.save(state, last)
+    assert read_metrics(resume(tmp_path / "moved", progress=False).folder)["steps"] == 5
+    assert step_of(checkpoint_path(tmp_path / "moved", BEST)) == 1
 
 
 def test_rows_cover_both_splits_and_every_rank_that_tells_apart(whole):
