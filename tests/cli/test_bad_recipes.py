@@ -65,7 +65,7 @@ def photos(tmp_path_factory):
         ),
         (
             ("--data.batch_size", "100", "--train.micro_batch", "32"),
-            "command line: train.micro_batch 32 does not divide data.batch_size 100; 25 does",
+            "command line: train.micro_batch 32 does not divide data.batch_size 100; 25 and 50 do",
             "recipes show",
         ),
         (("--data.balance", "tribe"), "tribe", "family"),

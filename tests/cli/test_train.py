@@ -28,6 +28,7 @@ class Result:
     next: list = field(default_factory=lambda: ["domainclip predict PICTURES --model runs/first"])
     unreadable: int = 0
     stopped: bool = False
+    rank: int = 0
 
 
 @pytest.fixture
