@@ -57,7 +57,9 @@ def test_a_recipe_trains(name, given, tmp_path):
     domain = domains[METHODS.index(name) % len(domains)]
     flags = [part for key in open_keys(name) for part in (f"--{key}", given[key])]
     out = tmp_path / "run"
-    code, output = train("--domain", domain, "--recipe", name, *SHORT, "--out", out, *flags)
+    code, output = train(
+        "--domain", domain, "--recipe", f"methods/{name}", *SHORT, "--out", out, *flags
+    )
     assert code == 0, output
     ran = Recipe.model_validate(yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")))
     asked = load_alone(f"methods/{name}").recipe
