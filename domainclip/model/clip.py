@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .cpu import short_attention
+
 MAX_LOG_SCALE = math.log(100.0)
 """CLIP's bound on the log of the logit scale (arXiv:2103.00020, section 2.5)."""
 
@@ -152,14 +154,16 @@ class DomainClip(nn.Module):
     def encode_text(self, tokens: Tensor, normalize: bool = True) -> Tensor:
         """Return text features of shape (n, dim) for token ids (n, context_length)."""
         if not self._trims_text:
-            features: Tensor = self.clip.encode_text(tokens)
+            with short_attention(self.text_tower, tokens):
+                features: Tensor = self.clip.encode_text(tokens)
         else:
             # Causal attention read at the end token: what stands behind the longest text is unused.
             tower = self.clip.text
             mask, length = tower.attn_mask, int(tokens.argmax(dim=1).max()) + 1
             tower.attn_mask = mask[:length, :length]
             try:
-                features = self.clip.encode_text(tokens[:, :length])
+                with short_attention(tower, tokens[:, :length]):
+                    features = self.clip.encode_text(tokens[:, :length])
             finally:
                 tower.attn_mask = mask
         return functional.normalize(features.float(), dim=-1) if normalize else features

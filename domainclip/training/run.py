@@ -20,6 +20,7 @@ from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
 from domainclip.model.adapters import adapt, merge_adapters
+from domainclip.model.cpu import speed_up
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs, say_prefixes, write_json
 from domainclip.recipe.schema import Recipe
@@ -198,6 +199,8 @@ def _run(
         pinned = recipe.data.model_copy(update={"captions": data.caption_sources})
         recipe = recipe.model_copy(update={"data": pinned})
     model.to(memory_format=torch.channels_last)
+    if device == "cpu":
+        speed_up(model)
     module = build_module(recipe, model, data, prompts)
     model.preprocess = replace(model.preprocess, resize=data.side)
     if recipe.train.micro_batch and has_batch_statistics(model.clip):

@@ -1,0 +1,146 @@
+"""What makes towers train faster on a CPU; what is computed stays the same, but for rounding."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+_FEW_PLACES = 36
+"""Output positions up to which the weight gradient of a convolution is taken by a product."""
+_MANY_CHANNELS = 128
+"""Input channels from which on that pays."""
+_SHORT = 64
+"""Tokens up to which plain products are faster than fused attention, whose way back is slow in
+bfloat16."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's malloc.h."""
+
+
+def speed_up(model: nn.Module) -> None:
+    """Prepare a model, in place, for training on the CPU; its weights keep their names."""
+    for part in model.modules():
+        if type(part) is nn.Conv2d and _suits(part):
+            part.__class__ = DeepConv2d
+    _keep_freed_memory()
+
+
+class DeepConv2d(nn.Conv2d):
+    """A convolution of many channels over few positions, as the last stages of a ResNet have it.
+
+    The gradient of its weights is the product of the output's gradient with the patches of the
+    input laid out in rows, which takes a fraction of the time of oneDNN's own way for such shapes.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the convolution of shape (n, out, h, w) for an input (n, in, h, w)."""
+        size, stride, around = (_pair(v) for v in (self.kernel_size, self.stride, self.padding))
+        places = 1
+        for i in (0, 1):
+            places *= (input.shape[2 + i] + 2 * around[i] - size[i]) // stride[i] + 1
+        if not (torch.is_grad_enabled() and self.weight.requires_grad) or places > _FEW_PLACES:
+            return super().forward(input)
+        output: Tensor = _Convolution.apply(input, self.weight, stride, around)
+        return output if self.bias is None else output + self.bias[:, None, None]
+
+
+class _Convolution(torch.autograd.Function):
+    """A convolution whose weight gradient is one matrix product."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, input: Tensor, weight: Tensor, stride: tuple[int, int], around: tuple[int, int]
+    ) -> Tensor:
+        """Return the convolution, in the number format that autocast asks for."""
+        ctx.kept = weight.dtype
+        ctx.came = input.dtype
+        if torch.is_autocast_enabled("cpu"):
+            wanted = torch.get_autocast_dtype("cpu")
+            input, weight = input.to(wanted), weight.to(wanted)
+        ctx.save_for_backward(input, weight)
+        ctx.stride, ctx.around = stride, around
+        with torch.autocast("cpu", enabled=False):
+            return functional.conv2d(input, weight, None, stride, around)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        """Return the gradients of input and weight."""
+        (grad,), (input, weight) = grads, ctx.saved_tensors
+        with torch.autocast("cpu", enabled=False):
+            of_input = of_weight = None
+            if ctx.needs_input_grad[0]:
+                of_input = torch.ops.aten.convolution_backward(
+                    grad, input, weight, None, ctx.stride, ctx.around, (1, 1), False, (0, 0), 1,
+                    (True, False, False),
+                )[0].to(ctx.came)  # fmt: skip
+            if ctx.needs_input_grad[1]:
+                rows = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
+                high, wide = weight.shape[2:]
+                of_weight = (rows.T @ _patches(input, (high, wide), ctx.stride, ctx.around)).view(
+                    len(weight), high, wide, -1
+                )
+                of_weight = of_weight.permute(0, 3, 1, 2).to(ctx.kept)
+        return of_input, of_weight, None, None
+
+
+def _patches(
+    input: Tensor, size: tuple[int, int], stride: tuple[int, int], around: tuple[int, int]
+) -> Tensor:
+    """Return what each output position sees, shape (n * h * w, size * size * channels)."""
+    (high, wide), (down, across) = size, stride
+    edge = (0, 0, around[1], around[1], around[0], around[0])
+    seen = functional.pad(input.permute(0, 2, 3, 1), edge)
+    seen = seen.unfold(1, high, down).unfold(2, wide, across)
+    return seen.permute(0, 1, 2, 4, 5, 3).reshape(-1, high * wide * input.shape[1])
+
+
+def _suits(conv: nn.Conv2d) -> bool:
+    return (
+        conv.in_channels >= _MANY_CHANNELS
+        and conv.groups == 1
+        and conv.dilation == (1, 1)
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+    )
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    high, wide = value
+    return int(high), int(wide)
+
+
+@contextmanager
+def short_attention(tower: nn.Module, tokens: Tensor) -> Iterator[None]:
+    """Have attention over few tokens taken by plain products, where that is faster.
+
+    Args:
+        tower: The text tower that the block runs. Where it computes activations twice nothing is
+            changed: the second time lies outside of the block.
+        tokens: Token ids that it encodes, shape (n, length).
+    """
+    twice = any(getattr(part, "grad_checkpointing", False) for part in tower.modules())
+    half = tokens.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if half and not twice and torch.is_grad_enabled() and tokens.shape[1] <= _SHORT:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    else:
+        yield
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what a step frees for the next one, rather than give it back.
+
+    A step asks for the same large blocks each time; fetched anew, each page of them faults and is
+    filled with zeros by the system. Does nothing but with glibc.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        library.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
