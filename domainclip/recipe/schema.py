@@ -204,6 +204,9 @@ class Train(Section):
     """`auto` takes bfloat16 where a GPU has it, or where the model is faster by it on the CPU."""
     augment: bool = True
     """Use the domain's augmentations."""
+    small: Share = 0.0
+    """Share of the run, its beginning, that sees pictures at two thirds of their side, in less than
+    half the time; for image towers that take any size."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
     """Pictures that a device holds in memory at once, a divisor of its share of the batch; the step
     is that of the whole batch. 0 for the whole batch."""

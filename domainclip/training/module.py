@@ -30,6 +30,7 @@ from .processes import (
     take_from_first,
 )
 from .sharding import shard_towers
+from .shrinking import shrink, side_at
 from .tokens import CutTexts, TokenCache
 
 
@@ -83,6 +84,7 @@ class ContrastiveModule(L.LightningModule):
         self.guard = StepGuard()
         self.features: Tensor | None = None
         """Pooled features of all training pictures, shape (n, width), where none changes them."""
+        self._side = model.preprocess.size
         self._tokens = TokenCache()
         self._chunked: list[ChunkedFeatures] = []
         self._hits: list[Tensor] = []
@@ -152,6 +154,9 @@ class ContrastiveModule(L.LightningModule):
         seed = np.random.SeedSequence([self.recipe.seed, 2, batch.step, process_rank()])
         torch.manual_seed(int(seed.generate_state(1)[0]))
         said = self.say(batch)
+        self._side = side_at(
+            batch.step, self.steps, self.recipe.train.small, self.model.preprocess.size
+        )
         tokens, micro = my_share(said.tokens), self.recipe.train.micro_batch
         if self.features is not None:
             mine = my_share(batch.indices).to(self.features.device)
@@ -177,7 +182,7 @@ class ContrastiveModule(L.LightningModule):
         return self._chunked[-1].features
 
     def _pool(self, pixels: Tensor) -> Tensor:
-        return self.model.pool(self.normalise(pixels))
+        return self.model.pool(self.normalise(shrink(pixels, self._side)))
 
     def say(self, batch: Batch) -> Said:
         """Draw the texts of a whole batch; every process draws the same."""

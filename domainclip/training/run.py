@@ -63,6 +63,7 @@ from .processes import (
 )
 from .reporting import report_run, say_cut
 from .resolve import resolve
+from .shrinking import require_any_size
 
 __all__ = ["RunResult", "read_metrics", "resume", "train"]
 
@@ -179,6 +180,8 @@ def _run(
     together = device == "cuda" and world > 1
     for line in adapt(model, recipe.model, pretrained, together):
         say(line)
+    if recipe.train.small:
+        require_any_size(model)
     with first_alone():
         data = open_data(recipe, domain, model.preprocess.size)
     data.rank, data.world = rank, world
