@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import domainclip.training.build as build
+import domainclip.training.prepare as prepare
 import domainclip.training.run as run
 from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
@@ -147,7 +148,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.kept = run.pick_precision, build.count_steps
+        self.kept = prepare.pick_precision, build.count_steps
 
     def __enter__(self) -> _Clock:
         """Stand in for what the run calls."""
@@ -166,9 +167,9 @@ class _Clock:
             self.seconds += time.perf_counter() - start
             return _whole(steps * max(0.0, 1 - self.seconds / (60 * minutes)), validations)
 
-        run.pick_precision, build.count_steps = timed_pick, timed_count
+        prepare.pick_precision, build.count_steps = timed_pick, timed_count
         return self
 
     def __exit__(self, *_: object) -> None:
         """Put everything back."""
-        run.pick_precision, build.count_steps = self.kept
+        prepare.pick_precision, build.count_steps = self.kept

@@ -2,6 +2,8 @@
 
 Adapters are PEFT's LoRA (Hu et al. 2021, arXiv:2106.09685) in attention, MLP and convolutions:
 W + alpha / rank * B A, where only A and B are trained. They are merged before a model is saved.
+Scales and shifts of norms are trained beside them, few as they are (Chen et al. 2023, LongLoRA,
+arXiv:2309.12307, section 3.3): they follow a change of light that low ranks follow slowly.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from .towers import (
     share_statistics,
 )
 
+_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)
 _READ_ONLY = "AttentionPool"
 """Attention whose layers are read as weights and never called: adapters there would do nothing."""
 
@@ -76,9 +79,10 @@ def adapt(
 
 
 def add_adapters(model: DomainClip, rank: int, alpha: float) -> list[Tower]:
-    """Freeze the towers, and give those that are not locked adapters; heads stay trainable.
+    """Freeze the towers, and give those that are not locked adapters.
 
-    Batch statistics are frozen with the weights that they belong to.
+    Heads, and the scales and shifts of norms beside adapters, stay trainable. Batch statistics are
+    frozen with the weights that they belong to.
 
     Args:
         model: The model.
@@ -115,11 +119,19 @@ def add_adapters(model: DomainClip, rank: int, alpha: float) -> list[Tower]:
             )
         targets += found
         adapted.append(tower)
-    heads = [p for p in model.clip.parameters() if p.requires_grad]
+    whole = [p for p in model.clip.parameters() if p.requires_grad]  # heads
+    whole += [
+        p
+        for tower in adapted
+        for part in modules_of(model, tower)
+        for module in part.modules()
+        if isinstance(module, _NORMS)
+        for p in module.parameters(recurse=False)
+    ]
     exactly = "|".join(map(re.escape, targets))  # a list would be taken for ends of names
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=exactly)  # type: ignore[arg-type]
     inject_adapter_in_model(config, model.clip)
-    for parameter in heads:  # PEFT freezes whatever is no adapter
+    for parameter in whole:  # PEFT freezes whatever is no adapter
         parameter.requires_grad_(True)
     norms = [m for t in TOWERS for part in modules_of(model, t) for m in _norms(part)]
     model.held = (*model.held, *norms)

@@ -9,61 +9,40 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-import torch
-
-from domainclip.data.datamodule import open_data
-from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
-from domainclip.model.adapters import adapt, merge_adapters
-from domainclip.model.cpu import speed_up
+from domainclip.model.adapters import merge_adapters
 from domainclip.model.device import pick_device
-from domainclip.model.folder import built_in_configs, say_prefixes, write_json
+from domainclip.model.folder import say_prefixes, write_json
 from domainclip.recipe.schema import Recipe
-from domainclip.recipe.show import flatten, to_yaml
-from domainclip.texts.demands import check_texts
+from domainclip.recipe.show import to_yaml
 
-from .advice import advise_recipe
-from .build import build_model, build_module, find_prompts, find_steps, say_start
 from .checkpoints import LAST, checkpoint_path, step_of
-from .compiling import require_compiler
-from .environment import describe_environment, digest_weights
-from .features import fix_features
 from .final import test_model
-from .fit import fit, say_patience, train_loader
+from .fit import Fitted, fit, say_patience
 from .folders import (
     METRICS,
-    check_same_start,
     new_folder,
     read_metrics,
     read_recipe,
     save_trained,
-    write_start,
 )
-from .gradcache import has_batch_statistics
 from .guard import say_skipped
 from .launch import launch, missing_processes
-from .loggers import require_loggers
 from .memory import explained_memory
-from .mixing import copy_start, mix_weights
-from .precision import pick_precision
+from .mixing import mix_weights
+from .prepare import Prepared, prepare
 from .processes import (
     agree,
-    count_processes,
-    first_alone,
     from_all,
     join_processes,
     leave_processes,
-    neighbours,
     process_rank,
 )
 from .reporting import report_run, say_cut
-from .resolve import resolve
-from .shrinking import require_any_size
 
 __all__ = ["RunResult", "read_metrics", "resume", "train"]
 
@@ -157,97 +136,39 @@ def _run(
     progress: bool,
 ) -> RunResult:
     """Do a run; without origins it is one that goes on, and keeps what it was begun with."""
-    rank, world = process_rank(), count_processes()
+    rank, began = process_rank(), time.perf_counter()
     progress = progress and rank == 0
     say = _teller(progress)
     _hush()
-    asked = flatten(recipe)
-    began = time.perf_counter()
-    domain = get_domain(recipe.domain)
-    prompts = find_prompts(domain, recipe.text.prompts)
-    device = pick_device(recipe.device)
-    require_loggers(recipe.train.loggers)
-    if recipe.train.compile:
-        require_compiler(device)
-    L.seed_everything(recipe.seed, workers=True, verbose=False)
-    model, pretrained = build_model(recipe)
-    if not (pretrained or recipe.model.name in built_in_configs()):
-        say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
-    base = digest_weights(model) if pretrained else None
-    for line in say_start(recipe.loss, model, pretrained):
-        say(line)
-    start = copy_start(model, recipe, pretrained)
-    together = device == "cuda" and world > 1
-    for line in adapt(model, recipe.model, pretrained, together):
-        say(line)
-    if recipe.train.small:
-        require_any_size(model)
-    with first_alone():
-        data = open_data(recipe, domain, model.preprocess.size)
-    data.rank, data.world = rank, world
-    if recipe.data.workers is None:
-        data.workers = -(-data.workers // neighbours())
-    for message in data.messages:
-        say(message)
-    begun = {
-        "data_fingerprint": data.fingerprint,
-        "data_parts": dict(data.parts),
-        "base": base,
-        "processes": world,
-    }
-    differs = check_same_start(folder, begun) if origins is None else []
-    for line in check_texts(recipe, data.captions["train"], *data.stored.get("train", ())):
-        say(line)
-    if data.caption_sources:  # a newer generation of captions does not change the run
-        pinned = recipe.data.model_copy(update={"captions": data.caption_sources})
-        recipe = recipe.model_copy(update={"data": pinned})
-    model.to(memory_format=torch.channels_last)
-    if device == "cpu":
-        speed_up(model)
-    module = build_module(recipe, model, data, prompts)
-    model.preprocess = replace(model.preprocess, resize=data.side)
-    if recipe.train.micro_batch and has_batch_statistics(model.clip):
-        say(
-            f"this model normalises by batch statistics: they are those of "
-            f"{recipe.train.micro_batch} pictures, and are updated once for each such chunk"
-        )
-    elif world > 1 and device != "cuda" and has_batch_statistics(model.clip):
-        say(
-            "this model normalises by batch statistics: in each process they are those of its own "
-            f"{recipe.data.batch_size // world} pictures"
-        )
-    trial = train_loader(data, 1, 0)
-    precision = agree(pick_precision(recipe.train.precision, device, module, trial))
-    recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
-    module = build_module(recipe, model, data, prompts)
-    features = module.features = fix_features(module, data, recipe, device, progress)
-    if recipe.train.steps is None:
-        recipe = agree(find_steps(recipe, module, data, device, precision))
-        module = build_module(recipe, model, data, prompts)
-        module.features = features
-    steps = int(recipe.train.steps or 1)
-    environment = describe_environment(device, precision, command, data.fingerprint)
-    environment |= begun
-    found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
-    if origins is not None and not rank:
-        write_start(folder, recipe, {**origins, **found}, environment)
-    say(
-        f"training {steps} steps of {recipe.data.batch_size} on {len(data.splits['train'])} "
-        f"pictures ({device}, {precision}) into {folder}"
+    run = prepare(recipe, folder, origins, command, progress, say)
+    fitted = fit(
+        run.module, run.data, run.recipe, folder, checkpoint, run.device, run.precision, progress
     )
-    warned = [*differs, *advise_recipe(recipe, pretrained)]
-    for line in warned:
-        say(f"warning: {line}")
-    fitted = fit(module, data, recipe, folder, checkpoint, device, precision, progress)
     stopped = fitted.ended == "signal"
     leave_processes()
     if rank:
         return RunResult(folder, [], stopped=stopped, rank=rank)
+    rows = _finish(run, fitted, folder, began, progress, say)
+    return RunResult(folder, rows, _next(folder, stopped), len(run.data.unreadable), stopped)
+
+
+def _finish(
+    run: Prepared,
+    fitted: Fitted,
+    folder: Path,
+    began: float,
+    progress: bool,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Test, save and report the model that training left behind; return the final table."""
+    module, data, recipe = run.module, run.data, run.recipe
     model = module.model  # whole again, where it was in shards
     merge_adapters(model)
-    mixture = mix_weights(module, start, data, recipe, device, progress) if start else None
+    mixture = None
+    if run.start:
+        mixture = mix_weights(module, run.start, data, recipe, run.device, progress)
     say("testing the best model")
-    tested = test_model(module, data, prompts, recipe, device)
+    tested = test_model(module, data, run.prompts, recipe, run.device)
     rows = [row.as_dict() for row in tested.rows]
     length = model.context_length
     remarks = [
@@ -258,8 +179,8 @@ def _run(
     remarks += [say_prefixes(model.prefixes)] if model.prefixes else []
     for remark in remarks:
         say(remark)
-    remarks = [*warned, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
-    save_trained(folder, model, data, recipe, domain, pretrained)
+    remarks = [*run.warned, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
+    save_trained(folder, model, data, recipe, run.domain, run.pretrained)
     schematic = recipe.data.source == "builtin"
     write_json(
         folder / METRICS,
@@ -269,7 +190,7 @@ def _run(
             "total_seconds": round(time.perf_counter() - began, 1),
             "steps": fitted.steps,
             "skipped_steps": module.guard.skipped,
-            "stopped_early": stopped,
+            "stopped_early": fitted.ended == "signal",
             "ended_by": fitted.ended,
             **({"wise_ft": mixture.as_dict()} if mixture else {}),
             "schematic": schematic,
@@ -281,14 +202,21 @@ def _run(
             },
         },
     )
-    hints = _next(folder, stopped)
+    hints = _next(folder, fitted.ended == "signal")
     report = report_run(
-        folder, tested, data, domain, environment, hints, schematic=schematic, remarks=remarks
+        folder,
+        tested,
+        data,
+        run.domain,
+        run.environment,
+        hints,
+        schematic=schematic,
+        remarks=remarks,
     )
     say(f"report: {report}")
-    if domain.notice:
-        say(domain.notice)
-    return RunResult(folder, rows, hints, len(data.unreadable), stopped)
+    if run.domain.notice:
+        say(run.domain.notice)
+    return rows
 
 
 def _next(folder: Path, stopped: bool) -> list[str]:
