@@ -10,8 +10,9 @@ has seen them before. All arms take the same steps on the same pictures, at the 
 those on offer that does best on shifted validation pictures; ties go to the gentler one.
 
 plain          all weights, on names alone: cross-entropy over the labels of a batch
-flyp           all weights, by the texts and the loss of pretraining (FLYP, arXiv:2212.00638)
-lora           low-rank adapters and heads, texts and loss as flyp
+flyp           all weights, by the texts and the loss of pretraining (FLYP, arXiv:2212.00638):
+               each picture is said by a name and by a caption
+lora           low-rank adapters, norms and heads, on names alone as plain
 flyp-replay    flyp with old pictures mixed in, said by their names, 500 of them as well
 ...-wise       the same with train.wise_ft: mixed with its start as much as validation likes
 ...-half       the same, mixed half and half with its start, which is WiSE-FT's default
@@ -63,12 +64,12 @@ OTHER = 1000
 BOTH: dict[str, object] = {"text.both": "true"}
 """A picture is said by a name and by a caption at once: names learn as fast as with `plain`."""
 WHOLE = (1e-4, 3e-4, 1e-3)
-ADAPTERS = (3e-4, 1e-3, 3e-3)
+ADAPTERS = (1e-3, 3e-3, 6e-3)
 """Adapters want a larger learning rate than whole weights do."""
 ARMS: dict[str, tuple[dict[str, object], tuple[float, ...]]] = {
     "plain": ({"text.captions": 0}, WHOLE),
     "flyp": (BOTH, WHOLE),
-    "lora": ({**BOTH, "model.lora": 8}, ADAPTERS),
+    "lora": ({"text.captions": 0, "model.lora": 16}, ADAPTERS),
     "flyp-replay": ({**BOTH, "data.replay": "", "data.replay_share": 0.25}, WHOLE),
 }
 RIVALS = ("zero-shot", "plain")

@@ -169,7 +169,10 @@ def _within(clip: nn.Module, name: str) -> bool:
 
 
 def _targets(model: DomainClip, own: set[int]) -> list[str]:
-    """Return the names of the layers of blocks that take an adapter, with weights among `own`."""
+    """Return the names of the layers that take an adapter, with weights among `own`.
+
+    These are those of blocks, and the stem of a convolutional tower: light and focus show there.
+    """
     names: list[str] = []
     closed: list[str] = []
     for name, module in model.clip.named_modules():
@@ -185,9 +188,14 @@ def _targets(model: DomainClip, own: set[int]) -> list[str]:
             weight = module.weight
         else:
             continue
-        if id(weight) in own and in_block(f"{name}."):
+        if id(weight) in own and (in_block(f"{name}.") or _in_stem(module)):
             names.append(name)
     return names
+
+
+def _in_stem(module: nn.Module) -> bool:
+    """Return whether a layer outside of blocks is a convolution, but no embedding of patches."""
+    return isinstance(module, nn.Conv2d) and module.kernel_size != module.stride
 
 
 def _norms(module: nn.Module) -> list[nn.Module]:
