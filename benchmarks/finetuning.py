@@ -64,7 +64,7 @@ OTHER = 1000
 BOTH: dict[str, object] = {"text.both": "true"}
 """A picture is said by a name and by a caption at once: names learn as fast as with `plain`."""
 WHOLE = (1e-4, 3e-4, 1e-3)
-ADAPTERS = (1e-3, 3e-3, 6e-3)
+ADAPTERS = (3e-3, 6e-3, 1.2e-2)
 """Adapters want a larger learning rate than whole weights do."""
 ARMS: dict[str, tuple[dict[str, object], tuple[float, ...]]] = {
     "plain": ({"text.captions": 0}, WHOLE),
