@@ -20,6 +20,8 @@ from .module import ContrastiveModule
 WARM, TIMED = 3, 8
 BESIDE = 0.05
 """Share of the time that checkpoints and the loop around a step take."""
+PROBED = 2 * (WARM + TIMED)
+"""Steps that a probe may take: with pictures of two sizes it goes on where it stopped."""
 
 
 def count_steps(
@@ -40,7 +42,7 @@ def count_steps(
     """
     state = torch.get_rng_state()
     trial = copy_for_trial(module).to(device)
-    trial.steps = WARM + TIMED
+    trial.steps = PROBED
     trial.train()
     autocast = partial(torch.autocast, device, torch.bfloat16, enabled=precision == "bfloat16")
     compile = module.recipe.train.compile

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from tiny_module import batch, build
 
 from domainclip.errors import UsageError
+from domainclip.recipe.schema import Recipe
 from domainclip.training.module import ContrastiveModule
+from domainclip.training.run import read_metrics, train
 from domainclip.training.shrinking import require_any_size, shrink, side_at, small_side
 
 
@@ -63,3 +65,17 @@ def test_a_tower_of_one_size_is_refused():
     with pytest.raises(UsageError, match=r"train\.small"):
         require_any_size(model)
     assert model.training
+
+
+def test_minutes_become_steps_of_both_sizes(tmp_path):
+    values = {
+        "domain": "biology",
+        "out": str(tmp_path / "run"),
+        "device": "cpu",
+        "data": {"limit": 24, "batch_size": 8, "workers": 0},
+        "model": {"image_size": 48},
+        "train": {"minutes": 0.02, "small": 0.5, "validations": 1, "precision": "float32"},
+        "evaluate": {"bootstrap": 0},
+    }
+    train(Recipe.model_validate(values), progress=False)
+    assert read_metrics(tmp_path / "run")["steps"] >= 1
