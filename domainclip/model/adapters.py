@@ -119,21 +119,14 @@ def add_adapters(model: DomainClip, rank: int, alpha: float) -> list[Tower]:
             )
         targets += found
         adapted.append(tower)
+    norms = [m for t in adapted for part in modules_of(model, t) for m in _norms(part)]
     whole = [p for p in model.clip.parameters() if p.requires_grad]  # heads
-    whole += [
-        p
-        for tower in adapted
-        for part in modules_of(model, tower)
-        for module in part.modules()
-        if isinstance(module, _NORMS)
-        for p in module.parameters(recurse=False)
-    ]
+    whole += [p for norm in norms for p in norm.parameters(recurse=False)]
     exactly = "|".join(map(re.escape, targets))  # a list would be taken for ends of names
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=exactly)  # type: ignore[arg-type]
     inject_adapter_in_model(config, model.clip)
     for parameter in whole:  # PEFT freezes whatever is no adapter
         parameter.requires_grad_(True)
-    norms = [m for t in TOWERS for part in modules_of(model, t) for m in _norms(part)]
     model.held = (*model.held, *norms)
     for module in model.clip.modules():
         if isinstance(module, MultiheadAttention):
@@ -199,7 +192,7 @@ def _in_stem(module: nn.Module) -> bool:
 
 
 def _norms(module: nn.Module) -> list[nn.Module]:
-    return [m for m in module.modules() if hasattr(m, "running_mean")]
+    return [m for m in module.modules() if isinstance(m, _NORMS) or hasattr(m, "running_mean")]
 
 
 def _keep(attention: Any, args: Any) -> None:

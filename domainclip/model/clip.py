@@ -154,19 +154,22 @@ class DomainClip(nn.Module):
     def encode_text(self, tokens: Tensor, normalize: bool = True) -> Tensor:
         """Return text features of shape (n, dim) for token ids (n, context_length)."""
         if not self._trims_text:
-            with short_attention(self.text_tower, tokens):
-                features: Tensor = self.clip.encode_text(tokens)
+            features = self._read(tokens)
         else:
             # Causal attention read at the end token: what stands behind the longest text is unused.
             tower = self.clip.text
             mask, length = tower.attn_mask, int(tokens.argmax(dim=1).max()) + 1
             tower.attn_mask = mask[:length, :length]
             try:
-                with short_attention(tower, tokens[:, :length]):
-                    features = self.clip.encode_text(tokens[:, :length])
+                features = self._read(tokens[:, :length])
             finally:
                 tower.attn_mask = mask
         return functional.normalize(features.float(), dim=-1) if normalize else features
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        with short_attention(self.text_tower, tokens):
+            features: Tensor = self.clip.encode_text(tokens)
+        return features
 
     def scale(self, head: str = "names") -> Tensor:
         """Return the logit scale of a head, 1/temperature, as a scalar."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,9 +43,9 @@ class DeepConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of shape (n, out, h, w) for an input (n, in, h, w)."""
         size, stride, around = (_pair(v) for v in (self.kernel_size, self.stride, self.padding))
-        places = 1
-        for i in (0, 1):
-            places *= (input.shape[2 + i] + 2 * around[i] - size[i]) // stride[i] + 1
+        places = math.prod(
+            (input.shape[2 + i] + 2 * around[i] - size[i]) // stride[i] + 1 for i in (0, 1)
+        )
         if not (torch.is_grad_enabled() and self.weight.requires_grad) or places > _FEW_PLACES:
             return super().forward(input)
         output: Tensor = _Convolution.apply(input, self.weight, stride, around)
@@ -125,9 +126,9 @@ def short_attention(tower: nn.Module, tokens: Tensor) -> Iterator[None]:
             changed: the second time lies outside of the block.
         tokens: Token ids that it encodes, shape (n, length).
     """
-    twice = any(getattr(part, "grad_checkpointing", False) for part in tower.modules())
     half = tokens.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    if half and not twice and torch.is_grad_enabled() and tokens.shape[1] <= _SHORT:
+    pays = half and torch.is_grad_enabled() and tokens.shape[1] <= _SHORT
+    if pays and not any(getattr(part, "grad_checkpointing", False) for part in tower.modules()):
         with sdpa_kernel(SDPBackend.MATH):
             yield
     else:

@@ -52,6 +52,11 @@ class Fitted:
     advice: list[str]
     """What the time of the steps warned of."""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether Ctrl-C ended training early."""
+        return self.ended == "signal"
+
 
 def fit(
     module: ContrastiveModule,

@@ -84,7 +84,6 @@ class ContrastiveModule(L.LightningModule):
         self.guard = StepGuard()
         self.features: Tensor | None = None
         """Pooled features of all training pictures, shape (n, width), where none changes them."""
-        self._side = model.preprocess.size
         self._tokens = TokenCache()
         self._chunked: list[ChunkedFeatures] = []
         self._hits: list[Tensor] = []
@@ -154,17 +153,17 @@ class ContrastiveModule(L.LightningModule):
         seed = np.random.SeedSequence([self.recipe.seed, 2, batch.step, process_rank()])
         torch.manual_seed(int(seed.generate_state(1)[0]))
         said = self.say(batch)
-        self._side = side_at(
-            batch.step, self.steps, self.recipe.train.small, self.model.preprocess.size
-        )
         tokens, micro = my_share(said.tokens), self.recipe.train.micro_batch
         if self.features is not None:
             mine = my_share(batch.indices).to(self.features.device)
             pooled = self.features[mine].to(self.device)
-        elif micro:
-            pooled = self._in_chunks(self._pool, self.model.clip.visual, batch.pixels)
         else:
-            pooled = self._pool(batch.pixels)
+            size, small = self.model.preprocess.size, self.recipe.train.small
+            pixels = shrink(batch.pixels, side_at(batch.step, self.steps, small, size))
+            if micro:
+                pooled = self._in_chunks(self._pool, self.model.clip.visual, pixels)
+            else:
+                pooled = self._pool(pixels)
         if micro:
             encoded = self._in_chunks(self.model.encode_text, self.model.text_tower, tokens)
         else:
@@ -182,7 +181,7 @@ class ContrastiveModule(L.LightningModule):
         return self._chunked[-1].features
 
     def _pool(self, pixels: Tensor) -> Tensor:
-        return self.model.pool(self.normalise(shrink(pixels, self._side)))
+        return self.model.pool(self.normalise(pixels))
 
     def say(self, batch: Batch) -> Said:
         """Draw the texts of a whole batch; every process draws the same."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from domainclip.data.datamodule import PictureData, open_data
 from domainclip.domains.contract import Domain, PromptSet
@@ -55,8 +56,8 @@ class Prepared:
     module: ContrastiveModule
     """Holds the model."""
     pretrained: bool
-    start: Any
-    """The weights before training, where WiSE-FT will mix with them; else None."""
+    start: dict[str, Tensor]
+    """The weights before training, which WiSE-FT mixes with; {} where nothing asks for it."""
     device: str
     precision: str
     environment: dict[str, Any]

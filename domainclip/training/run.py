@@ -144,12 +144,10 @@ def _run(
     fitted = fit(
         run.module, run.data, run.recipe, folder, checkpoint, run.device, run.precision, progress
     )
-    stopped = fitted.ended == "signal"
     leave_processes()
     if rank:
-        return RunResult(folder, [], stopped=stopped, rank=rank)
-    rows = _finish(run, fitted, folder, began, progress, say)
-    return RunResult(folder, rows, _next(folder, stopped), len(run.data.unreadable), stopped)
+        return RunResult(folder, [], stopped=fitted.stopped, rank=rank)
+    return _finish(run, fitted, folder, began, progress, say)
 
 
 def _finish(
@@ -159,8 +157,8 @@ def _finish(
     began: float,
     progress: bool,
     say: Callable[[str], None],
-) -> list[dict[str, Any]]:
-    """Test, save and report the model that training left behind; return the final table."""
+) -> RunResult:
+    """Test, save and report the model that training left behind."""
     module, data, recipe = run.module, run.data, run.recipe
     model = module.model  # whole again, where it was in shards
     merge_adapters(model)
@@ -190,7 +188,7 @@ def _finish(
             "total_seconds": round(time.perf_counter() - began, 1),
             "steps": fitted.steps,
             "skipped_steps": module.guard.skipped,
-            "stopped_early": fitted.ended == "signal",
+            "stopped_early": fitted.stopped,
             "ended_by": fitted.ended,
             **({"wise_ft": mixture.as_dict()} if mixture else {}),
             "schematic": schematic,
@@ -202,7 +200,7 @@ def _finish(
             },
         },
     )
-    hints = _next(folder, fitted.ended == "signal")
+    hints = _next(folder, fitted.stopped)
     report = report_run(
         folder,
         tested,
@@ -216,7 +214,7 @@ def _finish(
     say(f"report: {report}")
     if run.domain.notice:
         say(run.domain.notice)
-    return rows
+    return RunResult(folder, rows, hints, len(data.unreadable), fitted.stopped)
 
 
 def _next(folder: Path, stopped: bool) -> list[str]:

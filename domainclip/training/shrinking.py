@@ -38,9 +38,9 @@ def shrink(pixels: Tensor, side: int) -> Tensor:
     """Return pictures of shape (n, 3, s, s) as (n, 3, side, side), each pixel a weighted mean."""
     if pixels.shape[-1] == side:
         return pixels
-    if pixels.device.type != "cpu":  # only there uint8 is resized as it is
-        pixels = pixels.float()
-    return functional.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
+    given = pixels if pixels.device.type == "cpu" else pixels.float()  # only there as uint8
+    found = functional.interpolate(given, size=(side, side), mode="bilinear", antialias=True)
+    return found if found.dtype == pixels.dtype else found.round().to(pixels.dtype)
 
 
 def require_any_size(model: DomainClip) -> None:
