@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-_FEW_PLACES = 36
-"""Output positions up to which the weight gradient of a convolution is taken by a product."""
+_FEW_PLACES, _VERY_FEW_PLACES = 36, 9
+"""Output positions up to which the weight gradient of a convolution is taken by a product, and up
+to which everything else of it is, too."""
 _MANY_CHANNELS = 128
 """Input channels from which on that pays."""
 _SHORT = 64
@@ -30,6 +31,8 @@ def speed_up(model: nn.Module) -> None:
     for part in model.modules():
         if type(part) is nn.Conv2d and _suits(part):
             part.__class__ = DeepConv2d
+        elif isinstance(part, nn.ReLU):
+            part.inplace = False  # in bfloat16, in place takes twice the time, for no less memory
     _keep_freed_memory()
 
 
@@ -37,15 +40,14 @@ class DeepConv2d(nn.Conv2d):
     """A convolution of many channels over few positions, as the last stages of a ResNet have it.
 
     The gradient of its weights is the product of the output's gradient with the patches of the
-    input laid out in rows, which takes a fraction of the time of oneDNN's own way for such shapes.
+    input laid out in rows, which takes a fraction of the time of oneDNN's own way for such shapes;
+    over very few positions the same holds of the convolution itself and of its input's gradient.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the convolution of shape (n, out, h, w) for an input (n, in, h, w)."""
         size, stride, around = (_pair(v) for v in (self.kernel_size, self.stride, self.padding))
-        places = math.prod(
-            (input.shape[2 + i] + 2 * around[i] - size[i]) // stride[i] + 1 for i in (0, 1)
-        )
+        places = math.prod(_output_size(input.shape, size, stride, around))
         if not (torch.is_grad_enabled() and self.weight.requires_grad) or places > _FEW_PLACES:
             return super().forward(input)
         output: Tensor = _Convolution.apply(input, self.weight, stride, around)
@@ -53,46 +55,72 @@ class DeepConv2d(nn.Conv2d):
 
 
 class _Convolution(torch.autograd.Function):
-    """A convolution whose weight gradient is one matrix product."""
+    """A convolution whose weight gradient is one matrix product; over few positions all of it."""
 
     @staticmethod
     def forward(
         ctx: Any, input: Tensor, weight: Tensor, stride: tuple[int, int], around: tuple[int, int]
     ) -> Tensor:
         """Return the convolution, in the number format that autocast asks for."""
-        ctx.kept = weight.dtype
-        ctx.came = input.dtype
+        ctx.kept, ctx.came, ctx.shape = weight.dtype, input.dtype, input.shape
+        ctx.stride, ctx.around = stride, around
         if torch.is_autocast_enabled("cpu"):
             wanted = torch.get_autocast_dtype("cpu")
             input, weight = input.to(wanted), weight.to(wanted)
-        ctx.save_for_backward(input, weight)
-        ctx.stride, ctx.around = stride, around
+        out, _, *size = weight.shape
+        high, wide = _output_size(input.shape, size, stride, around)
+        ctx.by_products = high * wide <= _VERY_FEW_PLACES
         with torch.autocast("cpu", enabled=False):
-            return functional.conv2d(input, weight, None, stride, around)
+            if not ctx.by_products:
+                ctx.save_for_backward(input, weight)
+                return functional.conv2d(input, weight, None, stride, around)
+            patches = _patches(input, size, stride, around)
+            ctx.save_for_backward(patches, weight)
+            return (patches @ _rows(weight).T).view(-1, high, wide, out).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """Return the gradients of input and weight."""
-        (grad,), (input, weight) = grads, ctx.saved_tensors
+        (grad,), (seen, weight) = grads, ctx.saved_tensors
+        rows = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
+        size = weight.shape[2:]
         with torch.autocast("cpu", enabled=False):
             of_input = of_weight = None
-            if ctx.needs_input_grad[0]:
+            if ctx.needs_input_grad[0] and ctx.by_products:
+                of_patches = (rows @ _rows(weight)).view(
+                    len(grad), *grad.shape[2:], *size, weight.shape[1]
+                )
+                of_input = _overlay(of_patches, ctx.shape, ctx.stride, ctx.around).to(ctx.came)
+            elif ctx.needs_input_grad[0]:
                 of_input = torch.ops.aten.convolution_backward(
-                    grad, input, weight, None, ctx.stride, ctx.around, (1, 1), False, (0, 0), 1,
+                    grad, seen, weight, None, ctx.stride, ctx.around, (1, 1), False, (0, 0), 1,
                     (True, False, False),
                 )[0].to(ctx.came)  # fmt: skip
             if ctx.needs_input_grad[1]:
-                rows = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
-                high, wide = weight.shape[2:]
-                of_weight = (rows.T @ _patches(input, (high, wide), ctx.stride, ctx.around)).view(
-                    len(weight), high, wide, -1
-                )
+                if not ctx.by_products:
+                    seen = _patches(seen, size, ctx.stride, ctx.around)
+                of_weight = (rows.T @ seen).view(len(weight), *size, -1)
                 of_weight = of_weight.permute(0, 3, 1, 2).to(ctx.kept)
         return of_input, of_weight, None, None
 
 
+def _output_size(
+    shape: Sequence[int], size: Sequence[int], stride: tuple[int, int], around: tuple[int, int]
+) -> tuple[int, int]:
+    """Return height and width of the output for an input (n, channels, h, w)."""
+    high, wide = (
+        (shape[2 + i] + 2 * around[i] - size[i]) // stride[i] + 1 for i in (0, 1)
+    )  # fmt: skip
+    return high, wide
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """Return a kernel (out, in, h, w) as shape (out, h * w * in), as patches are laid out."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
 def _patches(
-    input: Tensor, size: tuple[int, int], stride: tuple[int, int], around: tuple[int, int]
+    input: Tensor, size: Sequence[int], stride: tuple[int, int], around: tuple[int, int]
 ) -> Tensor:
     """Return what each output position sees, shape (n * h * w, size * size * channels)."""
     (high, wide), (down, across) = size, stride
@@ -100,6 +128,29 @@ def _patches(
     seen = functional.pad(input.permute(0, 2, 3, 1), edge)
     seen = seen.unfold(1, high, down).unfold(2, wide, across)
     return seen.permute(0, 1, 2, 4, 5, 3).reshape(-1, high * wide * input.shape[1])
+
+
+def _overlay(
+    patches: Tensor, shape: Sequence[int], stride: tuple[int, int], around: tuple[int, int]
+) -> Tensor:
+    """Return the sum of patches (n, h, w, kernel h, kernel w, channels) where they lie in an input.
+
+    Args:
+        patches: One for each output position.
+        shape: Of the input, (n, channels, h, w), which is returned in float32.
+        stride: Of the convolution.
+        around: Padding on either side, which is cut off.
+    """
+    count, channels, high, wide = shape
+    (top, left), (down, across) = around, stride
+    rows, columns, kernel_high, kernel_wide = patches.shape[1:5]
+    whole = patches.new_zeros(count, high + 2 * top, wide + 2 * left, channels, dtype=torch.float32)
+    for i in range(kernel_high):
+        for j in range(kernel_wide):
+            whole[:, i : i + down * rows : down, j : j + across * columns : across] += patches[
+                :, :, :, i, j
+            ]
+    return whole[:, top : top + high, left : left + wide].permute(0, 3, 1, 2)
 
 
 def _suits(conv: nn.Conv2d) -> bool:

@@ -15,6 +15,9 @@ SHAPES = {
     "stride": ((128, 96, 3), {"padding": 1, "stride": 2, "bias": True}, (7, 6)),
     "point": ((160, 64, 1), {"stride": 2}, (6, 6)),
     "oblong": ((128, 64, (3, 1)), {"padding": (1, 0), "stride": (1, 2)}, (5, 8)),
+    "small": ((128, 160, 3), {"padding": 1, "bias": True}, (2, 2)),
+    "small stride": ((128, 96, 3), {"padding": 1, "stride": 2}, (5, 6)),
+    "small oblong": ((128, 64, (3, 1)), {"padding": (1, 0), "stride": (1, 2)}, (2, 7)),
 }
 
 
@@ -45,16 +48,32 @@ def test_a_deep_convolution_has_the_gradient_of_a_plain_one(name):
     assert plain.state_dict().keys() == fast.state_dict().keys()
 
 
-def test_in_bfloat16_it_is_as_near_to_float32_as_a_plain_one():
-    plain, fast, pixels = _pair("square")
-    exact = _backward(plain, pixels, half=False)[2][0]
+@pytest.mark.parametrize("name", ["square", "small stride"])
+def test_in_bfloat16_it_is_as_near_to_float32_as_a_plain_one(name):
+    plain, fast, pixels = _pair(name)
+    exact = _backward(plain, pixels, half=False)
     errors = []
     for conv in (plain, fast):
         conv.zero_grad()
-        found, _, (grad,) = _backward(conv, pixels, half=True)
-        assert found.dtype == torch.bfloat16 and grad.dtype == torch.float32
-        errors.append(float((grad - exact).norm() / exact.norm()))
-    assert errors[1] < 1.1 * errors[0] + 1e-3 < 0.05
+        found, *gradients = _flat(_backward(conv, pixels, half=True))
+        assert found.dtype == torch.bfloat16
+        assert {grad.dtype for grad in gradients} == {torch.float32}
+        pairs = zip((found, *gradients), _flat(exact), strict=True)
+        errors.append([float((one - right).norm() / right.norm()) for one, right in pairs])
+    for plainly, fastly in zip(*errors, strict=True):
+        assert fastly < 1.1 * plainly + 1e-3 < 0.05
+
+
+def _flat(backward):
+    found, pixels, parameters = backward
+    return found.detach(), pixels, *parameters
+
+
+def test_activations_are_not_computed_in_place():
+    model, _ = create_model("small")
+    assert any(part.inplace for part in model.modules() if isinstance(part, nn.ReLU))
+    speed_up(model)
+    assert not any(part.inplace for part in model.modules() if isinstance(part, nn.ReLU))
 
 
 @pytest.mark.parametrize("pixels", [(2, 64, 4, 4), (2, 128, 16, 16)])
