@@ -1,6 +1,7 @@
 """What a recipe and its figures warn of."""
 
 import pytest
+from small_recipe import small_recipe
 
 from domainclip.recipe.schema import Recipe
 from domainclip.training.advice import LoaderAdvice, advise_loader, advise_recipe
@@ -67,17 +68,8 @@ def test_a_slow_loader_is_told_once(tmp_path, capsys):
 
 
 def test_warnings_of_a_run_stand_on_the_terminal_and_in_its_report(tmp_path, capsys):
-    values = {
-        "domain": "biology",
-        "out": str(tmp_path / "run"),
-        "device": "cpu",
-        "data": {"limit": 24, "batch_size": 8, "workers": 0},
-        "model": {"image_size": 32},
-        "optim": {"warmup": 0.9},
-        "train": {"steps": 3, "validations": 1, "precision": "float32"},
-        "evaluate": {"bootstrap": 0},
-    }
-    done = train(Recipe.model_validate(values))
+    length = {"steps": 3, "validations": 1}
+    done = train(small_recipe(tmp_path / "run", optim={"warmup": 0.9}, train=length))
     told = "warm-up takes 3 of 3 steps"
     assert capsys.readouterr().err.count(f"warning: {told}") == 1
     assert told in (done.folder / "report.html").read_text()

@@ -6,6 +6,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from small_recipe import small_recipe
 from tiny_module import build
 from torch import nn
 
@@ -18,19 +19,10 @@ from domainclip.training.run import resume, train
 from domainclip.training.stop import end_now
 
 
-def recipe(out: Path, **changes) -> Recipe:
-    values = {
-        "domain": "biology",
-        "out": str(out),
-        "device": "cpu",
-        "data": {"limit": 48, "batch_size": 16, "workers": 0},
-        "model": {"image_size": 32},
-        "train": {"steps": 6, "validations": 3, "precision": "float32", "ema": 0.9},
-        "evaluate": {"bootstrap": 0},
-    }
-    for section, inner in changes.items():
-        values[section] = {**values.get(section, {}), **inner}
-    return Recipe.model_validate(values)
+def recipe(out: Path) -> Recipe:
+    return small_recipe(
+        out, data={"limit": 48, "batch_size": 16}, train={"steps": 6, "validations": 3, "ema": 0.9}
+    )
 
 
 class Log(L.Callback):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_recipe import small_recipe
 from tiny_module import batch, build
 
 from domainclip.errors import UsageError
@@ -69,17 +70,7 @@ def test_a_compiled_step_has_the_gradient_of_a_plain_one(compiler):
 @pytest.mark.timeout(900)
 def test_a_compiled_run_goes_on_exactly(compiler, tmp_path, monkeypatch):
     def recipe(name: str) -> Recipe:
-        return Recipe.model_validate(
-            {
-                "domain": "biology",
-                "out": str(tmp_path / name),
-                "device": "cpu",
-                "data": {"limit": 24, "batch_size": 8, "workers": 0},
-                "model": {"image_size": 32},
-                "train": {"steps": 4, "validations": 2, "precision": "float32", "compile": True},
-                "evaluate": {"bootstrap": 0},
-            }
-        )
+        return small_recipe(tmp_path / name, train={"compile": True})
 
     def weights(folder: Path) -> dict[str, torch.Tensor]:
         path = checkpoint_path(folder, LAST)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_recipe import small_recipe
 from torch import nn
 
 from domainclip.errors import TrainingError
@@ -17,17 +18,7 @@ from domainclip.training.run import read_metrics, resume, train
 
 
 def recipe(out: Path, **train) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "domain": "biology",
-            "out": str(out),
-            "device": "cpu",
-            "data": {"limit": 24, "batch_size": 8, "workers": 0},
-            "model": {"image_size": 32},
-            "train": {"steps": 6, "validations": 3, "precision": "float32", **train},
-            "evaluate": {"bootstrap": 0},
-        }
-    )
+    return small_recipe(out, train={"steps": 6, "validations": 3, **train})
 
 
 class Poison(StepGuard):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_recipe import small_recipe
 
 from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
@@ -22,17 +23,10 @@ from domainclip.training.run import train
 
 
 def recipe(**changes) -> Recipe:
-    values = {
-        "domain": "biology",
-        "device": "cpu",
-        "data": {"limit": 40, "batch_size": 16, "workers": 0},
-        "model": {"image_size": 32, "lock": "image"},
-        "train": {"steps": 4, "validations": 2, "precision": "float32", "augment": False},
-        "evaluate": {"bootstrap": 0},
-    }
-    for section, inner in changes.items():
-        values[section] = {**values.get(section, {}), **inner} if isinstance(inner, dict) else inner
-    return Recipe.model_validate(values)
+    model = {"lock": "image", **changes.pop("model", {})}
+    train = {"augment": False, **changes.pop("train", {})}
+    data = {"limit": 40, "batch_size": 16}
+    return small_recipe(**{"data": data, **changes}, model=model, train=train)
 
 
 @pytest.fixture(scope="module")

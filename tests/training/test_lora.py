@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_recipe import small_recipe
 
 from domainclip.errors import UsageError
 from domainclip.model.folder import load_model
@@ -13,18 +14,7 @@ from domainclip.training.run import resume, train
 
 
 def recipe(out: Path, **changes) -> Recipe:
-    values = {
-        "domain": "biology",
-        "out": str(out),
-        "device": "cpu",
-        "data": {"limit": 32, "batch_size": 16, "workers": 0},
-        "model": {"image_size": 32},
-        "train": {"steps": 4, "validations": 2, "precision": "float32"},
-        "evaluate": {"bootstrap": 0},
-    }
-    for section, inner in changes.items():
-        values[section] = {**values.get(section, {}), **inner} if isinstance(inner, dict) else inner
-    return Recipe.model_validate(values)
+    return small_recipe(out, data={"limit": 32, "batch_size": 16}, **changes)
 
 
 @pytest.fixture(scope="module")

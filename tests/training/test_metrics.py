@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from small_recipe import small_recipe
 
 from domainclip.errors import UsageError
 from domainclip.recipe.schema import Recipe
@@ -14,17 +15,7 @@ from domainclip.training.run import train
 
 
 def recipe(out: Path, **train) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "domain": "biology",
-            "out": str(out),
-            "device": "cpu",
-            "data": {"limit": 24, "batch_size": 8, "workers": 0},
-            "model": {"image_size": 32},
-            "train": {"steps": 4, "validations": 2, "precision": "float32", **train},
-            "evaluate": {"bootstrap": 0},
-        }
-    )
+    return small_recipe(out, train=train)
 
 
 def check_table(folder: Path) -> list[dict]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from small_recipe import small_recipe
 
 from domainclip.errors import UsageError
 from domainclip.model.folder import create_model, load_model
@@ -16,18 +17,9 @@ from domainclip.training.run import read_metrics, train
 
 
 def recipe(out: Path, **changes) -> Recipe:
-    values = {
-        "domain": "biology",
-        "out": str(out),
-        "device": "cpu",
-        "data": {"limit": 32, "batch_size": 16, "workers": 0},
-        "model": {"image_size": 32},
-        "train": {"steps": 3, "validations": 1, "precision": "float32"},
-        "evaluate": {"bootstrap": 0},
-    }
-    for section, inner in changes.items():
-        values[section] = {**values.get(section, {}), **inner}
-    return Recipe.model_validate(values)
+    data = {"limit": 32, "batch_size": 16, **changes.pop("data", {})}
+    train = {"steps": 3, "validations": 1, **changes.pop("train", {})}
+    return small_recipe(out, data=data, train=train, **changes)
 
 
 @pytest.fixture(scope="module")

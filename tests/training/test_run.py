@@ -8,6 +8,7 @@ import open_clip
 import pytest
 import torch
 import yaml
+from small_recipe import small_recipe
 
 from domainclip.domains.registry import get_domain
 from domainclip.errors import DataError, UsageError
@@ -21,18 +22,9 @@ from domainclip.training.stop import StopOnSignal
 
 
 def recipe(out: Path, **changes) -> Recipe:
-    values = {
-        "domain": "biology",
-        "out": str(out),
-        "device": "cpu",
-        "data": {"limit": 48, "batch_size": 16, "workers": 0},
-        "model": {"image_size": 32},
-        "train": {"steps": 6, "validations": 3, "precision": "float32"},
-        "evaluate": {"bootstrap": 20},
-    }
-    for section, inner in changes.items():
-        values[section] = {**values.get(section, {}), **inner} if isinstance(inner, dict) else inner
-    return Recipe.model_validate(values)
+    data = {"limit": 48, "batch_size": 16, **changes.pop("data", {})}
+    train = {"steps": 6, "validations": 3, **changes.pop("train", {})}
+    return small_recipe(out, data=data, train=train, **{"evaluate": {"bootstrap": 20}, **changes})
 
 
 @pytest.fixture(scope="module")

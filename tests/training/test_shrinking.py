@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_recipe import small_recipe
 from tiny_module import batch, build
 
 from domainclip.errors import UsageError
-from domainclip.recipe.schema import Recipe
 from domainclip.training.module import ContrastiveModule
 from domainclip.training.run import read_metrics, train
 from domainclip.training.shrinking import require_any_size, shrink, side_at, small_side
@@ -68,14 +68,7 @@ def test_a_tower_of_one_size_is_refused():
 
 
 def test_minutes_become_steps_of_both_sizes(tmp_path):
-    values = {
-        "domain": "biology",
-        "out": str(tmp_path / "run"),
-        "device": "cpu",
-        "data": {"limit": 24, "batch_size": 8, "workers": 0},
-        "model": {"image_size": 48},
-        "train": {"minutes": 0.02, "small": 0.5, "validations": 1, "precision": "float32"},
-        "evaluate": {"bootstrap": 0},
-    }
-    train(Recipe.model_validate(values), progress=False)
+    length = {"steps": None, "minutes": 0.02, "small": 0.5, "validations": 1}
+    asked = small_recipe(tmp_path / "run", model={"image_size": 48}, train=length)
+    train(asked, progress=False)
     assert read_metrics(tmp_path / "run")["steps"] >= 1
