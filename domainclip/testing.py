@@ -218,11 +218,12 @@ def _check_augment(domain: Domain) -> Iterator[str]:
     for size in SIZES:
         side = size * 9 // 8  # packed pictures keep a margin of an eighth
         source = _rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-        image = domain.augment(size)(image=source)["image"]
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-            yield f"a picture came back as {getattr(image, 'dtype', type(image).__name__)}"
-        elif image.shape != (size, size, 3):
-            yield f"a picture of shape {source.shape} came back as {image.shape}, not {size} px"
+        for transform in (domain.augment(size), domain.augment(size, crop=0.5)):
+            image = transform(image=source)["image"]
+            if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+                yield f"a picture came back as {getattr(image, 'dtype', type(image).__name__)}"
+            elif image.shape != (size, size, 3):
+                yield f"a picture of shape {source.shape} came back as {image.shape}, not {size} px"
 
 
 def _check_knowledge(domain: Domain) -> Iterator[str]:

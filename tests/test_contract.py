@@ -173,13 +173,13 @@ PLANTED: dict[str, Callable[[Faults], Domain]] = {
         sizes={**f.builtin.sizes, "dev": 3}
     ),
     "augment: a picture of shape (72, 72, 3) came back as": lambda f: f.of(
-        augment=lambda size: lambda image: {"image": image}
+        augment=lambda size, crop=1: lambda image: {"image": image}
     ),
     "augment: a picture came back as float32": lambda f: f.of(
-        augment=lambda size: lambda image: {"image": image[:size, :size].astype(np.float32)}
+        augment=lambda size, crop=1: lambda image: {"image": image[:size, :size].astype(np.float32)}
     ),
     "functions: augment cannot be sent to a worker": lambda f: f.of(
-        augment=lambda size: f.good.augment(size)
+        augment=lambda size, crop=1: f.good.augment(size, crop)
     ),
     "functions: prompts['default'] cannot be sent": lambda f: f.of(
         prompts={"default": PromptSet(clean=lambda name: name.lower())}

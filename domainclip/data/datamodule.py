@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import lightning as L
 import numpy as np
@@ -34,7 +35,7 @@ class PictureData(L.LightningDataModule):
         opened: What was found.
         recipe: Says batch sizes, seed, workers, and which pictures a step takes.
         size: Side of a picture in pixels as the model takes it.
-        augment: The domain's augmentation factory; None for none.
+        augment: Gives the augmentation for a side in pixels; None for none.
 
     Raises:
         UsageError: If `data.balance` is no rank of the data.
@@ -170,7 +171,15 @@ def open_data(recipe: Recipe, domain: Domain, size: int) -> PictureData:
         opened = _add_replay(opened, recipe, domain, packed_side(recipe, size))
     if recipe.data.captions:
         opened = _join(opened, recipe)
-    return PictureData(opened, recipe, size, domain.augment if recipe.train.augment else None)
+    return PictureData(opened, recipe, size, _find_augment(recipe, domain))
+
+
+def _find_augment(recipe: Recipe, domain: Domain) -> Callable[[int], Augment] | None:
+    if not recipe.train.augment:
+        return None
+    if recipe.train.crop is None:
+        return domain.augment
+    return partial(domain.augment, crop=recipe.train.crop)
 
 
 def _add_replay(opened: Opened, recipe: Recipe, domain: Domain, side: int) -> Opened:

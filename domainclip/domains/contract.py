@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,19 @@ Split: TypeAlias = Literal["train", "val", "test", "test_unseen"]
 
 FORMAL, COMMON = "formal", "common"
 """The two vocabularies that text views draw on; a domain says what it calls them."""
+
+
+class Augmentation(Protocol):
+    """Gives what training pictures go through."""
+
+    def __call__(self, size: int, crop: float = ...) -> Callable[..., Mapping[str, Any]]:
+        """Return an albumentations transform.
+
+        Args:
+            size: Side in pixels of the pictures that it returns.
+            crop: Least share of a picture's area that a random crop takes; has a default.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,8 +242,8 @@ class Domain:
     """Prompt sets by name; "default" is required."""
     noun: str
     """What one picture shows, for captions and help: "butterfly", "blood cell", "tile"."""
-    augment: Callable[[int], Callable[..., Mapping[str, Any]]]
-    """Image side in pixels -> an albumentations transform, called as `t(image=array)["image"]`."""
+    augment: Augmentation
+    """Builds an albumentations transform, called as `t(image=array)["image"]`."""
     builtin: BuiltinData
     knowledge: KnowledgeRules | None = None
     """How facts about labels are gathered; None where a domain gathers none."""

@@ -204,6 +204,8 @@ class Train(Section):
     """`auto` takes bfloat16 where a GPU has it, or where the model is faster by it on the CPU."""
     augment: bool = True
     """Use the domain's augmentations."""
+    crop: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Least share of a picture's area that a random crop takes; unset, what suits the domain."""
     small: Share = 0.0
     """Share of the run, its beginning, that sees pictures at two thirds of their side, in less than
     half the time; for image towers that take any size."""
@@ -270,6 +272,7 @@ class Recipe(Section):
             "loss.init_bias": ("loss.kind siglip", self.loss.kind == "siglip"),
             "loss.softness": ("loss.targets tree", self.loss.targets == "tree"),
             "loss.gates": ("text.both", self.text.both),
+            "train.crop": ("train.augment", self.train.augment),
         }
         idle = []
         for key, (need, there) in needs.items():

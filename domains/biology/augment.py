@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def augment(size: int) -> Callable[..., Mapping[str, Any]]:
+def augment(size: int, crop: float = 0.7) -> Callable[..., Mapping[str, Any]]:
     """Return a transform from uint8 pictures, a margin larger than `size`, to (size, size, 3).
+
+    At least the share `crop` of the area is kept.
 
     Pictures are mirrored and turned a little; hue moves hardly, since colour tells species apart.
     """
@@ -18,7 +20,7 @@ def augment(size: int) -> Callable[..., Mapping[str, Any]]:
 
     transform: Callable[..., Mapping[str, Any]] = A.Compose(
         [
-            A.RandomResizedCrop((size, size), scale=(0.7, 1.0), ratio=(0.9, 1.11)),
+            A.RandomResizedCrop((size, size), scale=(crop, 1.0), ratio=(0.9, 1.11)),
             A.HorizontalFlip(p=0.5),
             A.Rotate(limit=15, border_mode=cv2.BORDER_REFLECT_101, p=0.3),
             A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5),

@@ -58,10 +58,16 @@ def labels() -> LabelTree:
     )
 
 
-def augment(size: int) -> Callable[..., Mapping[str, Any]]:
+def augment(size: int, crop: float = 0.8) -> Callable[..., Mapping[str, Any]]:
     import albumentations as A
 
-    return A.Compose([A.RandomCrop(size, size), A.HorizontalFlip(), A.RandomBrightnessContrast()])
+    return A.Compose(
+        [
+            A.RandomResizedCrop((size, size), (crop, 1)),
+            A.HorizontalFlip(),
+            A.RandomBrightnessContrast(),
+        ]
+    )
 
 
 def make_domain(**changes: Any) -> Domain:

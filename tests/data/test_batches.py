@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from domainclip.data.datamodule import open_data
 from domainclip.data.sampling import StepSampler
+from domainclip.domains.registry import get_domain
 from domainclip.recipe.schema import Recipe
 
 
@@ -95,6 +96,21 @@ def test_the_same_picture_is_augmented_anew():
         for index, pixels in zip(batch.indices.tolist(), batch.pixels, strict=True):
             seen.setdefault(index, set()).add(pixels.numpy().tobytes())
     assert np.mean([len(views) for views in seen.values()]) > 2
+
+
+@pytest.mark.parametrize("domain", ["biology", "medical", "remote_sensing", "fake"])
+def test_the_recipe_says_how_much_a_crop_takes(domain):
+    """Of a picture that is brighter to the right, small crops show few of the shades."""
+    shades = np.linspace(0, 255, 72).astype(np.uint8)
+    picture = np.broadcast_to(shades[None, :, None], (72, 72, 3))
+    spans = {}
+    for crop in (0.1, 0.9):
+        recipe = Recipe(domain=domain, data={"limit": 8, "workers": 0}, train={"crop": crop})
+        of = fakes.make_domain() if domain == "fake" else get_domain(domain)
+        transform = open_data(recipe, of, 64).augment(64)
+        seen = [transform(image=picture)["image"].astype(float) for _ in range(40)]
+        spans[crop] = np.mean([np.ptp(pixels) for pixels in seen])
+    assert spans[0.1] < 0.9 * spans[0.9]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="starts processes by fork")

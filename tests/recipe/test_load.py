@@ -283,3 +283,9 @@ def test_parts_divide_what_a_device_has_of_the_batch(batch, micro, devices, said
         assert said in problems("biology", flags=flags)[0]
     else:
         load_recipe("biology", None, flags, {})
+
+
+def test_a_crop_without_augmentation_is_refused():
+    (problem,) = problems("biology", flags={"train.crop": 0.5, "train.augment": False})
+    assert problem == "command line: train.crop does nothing without train.augment"
+    assert load_recipe("biology", None, {"train.crop": 0.5}, {}).recipe.train.crop == 0.5

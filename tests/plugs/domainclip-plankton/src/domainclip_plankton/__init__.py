@@ -121,11 +121,11 @@ def _body(traits: Traits) -> str:
     return f"{traits['outline']}, with {traits['ornament']} and {traits['spines']} spines"
 
 
-def augment(size: int) -> Callable[..., Mapping[str, Any]]:
+def augment(size: int, crop: float = 0.8) -> Callable[..., Mapping[str, Any]]:
     """Return crops in all eight orientations: a cell has no upper side."""
     import albumentations as A
 
-    return A.Compose([A.RandomCrop(size, size), A.D4(p=1)])
+    return A.Compose([A.RandomResizedCrop((size, size), (crop, 1)), A.D4(p=1)])
 
 
 DOMAIN = Domain(
