@@ -206,9 +206,6 @@ class Train(Section):
     """Use the domain's augmentations."""
     crop: Annotated[float, Field(gt=0, le=1)] | None = None
     """Least share of a picture's area that a random crop takes; unset, what suits the domain."""
-    small: Share = 0.0
-    """Share of the run, its beginning, that sees pictures at two thirds of their side, in less than
-    half the time; for image towers that take any size."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
     """Pictures that a device holds in memory at once, a divisor of its share of the batch; the step
     is that of the whole batch. 0 for the whole batch."""

@@ -20,7 +20,7 @@ from domainclip.texts.views import TextViews
 
 from .fit import train_loader
 from .module import ContrastiveModule
-from .probe import PROBED, count_steps
+from .probe import TIMED, WARM, count_steps
 from .resolve import DEFAULT_MINUTES
 
 INIT_SCALE = {"clip": 1 / 0.07, "siglip": 10.0}
@@ -116,7 +116,7 @@ def find_steps(
     """Return the recipe with `train.minutes` turned into steps."""
     steps = count_steps(
         module,
-        train_loader(data, PROBED, 0),
+        train_loader(data, WARM + TIMED, 0),
         data.loader("val"),
         minutes=float(recipe.train.minutes or DEFAULT_MINUTES),
         validations=recipe.train.validations,

@@ -30,7 +30,6 @@ from .processes import (
     take_from_first,
 )
 from .sharding import shard_towers
-from .shrinking import shrink, side_at
 from .tokens import CutTexts, TokenCache
 
 
@@ -157,13 +156,10 @@ class ContrastiveModule(L.LightningModule):
         if self.features is not None:
             mine = my_share(batch.indices).to(self.features.device)
             pooled = self.features[mine].to(self.device)
+        elif micro:
+            pooled = self._in_chunks(self._pool, self.model.clip.visual, batch.pixels)
         else:
-            size, small = self.model.preprocess.size, self.recipe.train.small
-            pixels = shrink(batch.pixels, side_at(batch.step, self.steps, small, size))
-            if micro:
-                pooled = self._in_chunks(self._pool, self.model.clip.visual, pixels)
-            else:
-                pooled = self._pool(pixels)
+            pooled = self._pool(batch.pixels)
         if micro:
             encoded = self._in_chunks(self.model.encode_text, self.model.text_tower, tokens)
         else:

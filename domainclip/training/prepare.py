@@ -41,7 +41,6 @@ from .module import ContrastiveModule
 from .precision import pick_precision
 from .processes import agree, count_processes, first_alone, neighbours, process_rank
 from .resolve import resolve
-from .shrinking import require_any_size
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,6 @@ def prepare(
     together = device == "cuda" and world > 1
     for line in adapt(model, recipe.model, pretrained, together):
         say(line)
-    if recipe.train.small:
-        require_any_size(model)
     with first_alone():
         data = open_data(recipe, domain, model.preprocess.size)
     data.rank, data.world = rank, world

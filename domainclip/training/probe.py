@@ -20,8 +20,6 @@ from .module import ContrastiveModule
 WARM, TIMED = 3, 8
 BESIDE = 0.05
 """Share of the time that checkpoints and the loop around a step take."""
-PROBED = 2 * (WARM + TIMED)
-"""Steps that a probe may take: with pictures of two sizes it goes on where it stopped."""
 
 
 def count_steps(
@@ -42,12 +40,12 @@ def count_steps(
     """
     state = torch.get_rng_state()
     trial = copy_for_trial(module).to(device)
-    trial.steps = PROBED
+    trial.steps = WARM + TIMED
     trial.train()
     autocast = partial(torch.autocast, device, torch.bfloat16, enabled=precision == "bfloat16")
     compile = module.recipe.train.compile
     with compiled(trial.model, compile):
-        step_seconds = _time_mixture(trial, batches, autocast, device)
+        step_seconds = _time_steps(trial, batches, autocast, device)
         if compile:
             _time_validation(trial, val_batches, autocast, device)
         validation_seconds = _time_validation(trial, val_batches, autocast, device)
@@ -67,20 +65,6 @@ def _to(batch: Batch, device: str) -> Batch:
     return Batch(
         batch.pixels.to(device), batch.nodes.to(device), batch.indices.to(device), batch.step
     )
-
-
-def _time_mixture(
-    trial: ContrastiveModule, batches: Iterable[Batch], autocast: Context, device: str
-) -> float:
-    """Return the seconds of a step on average, where the first ones see smaller pictures."""
-    small = trial.recipe.train.small
-    seconds = 0.0
-    for share, every in ((1 - small, 0.0), (small, 1.0)):
-        if share:
-            train = trial.recipe.train.model_copy(update={"small": every})
-            trial.recipe = trial.recipe.model_copy(update={"train": train})
-            seconds += share * _time_steps(trial, batches, autocast, device)
-    return seconds
 
 
 def _time_steps(
