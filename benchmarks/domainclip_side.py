@@ -23,7 +23,7 @@ from domainclip.recipe.load import Loaded, load_recipe
 from domainclip.recipe.locate import locate
 from domainclip.recipe.schema import Recipe
 
-LEAST, MOST = 0.92, 1.02
+LEAST, MOST = 0.88, 1.02
 """Share of its time that a run may take; else it is done again by more or fewer steps."""
 TRIES = 3
 

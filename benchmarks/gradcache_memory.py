@@ -72,8 +72,9 @@ def step(job: Job, folder: Path) -> Figures:
     said = [(" ".join(f"w{word}" for word in rng.integers(0, 10_000, WORDS)),) for _ in range(n)]
     views = TextViews(tree, PromptSet(), {"formal": 1.0}, said, caption_share=1.0)
     module = ContrastiveModule(
-        model, views, recipe, 1, embed_classes=lambda m: torch.zeros(1, 1), classes=[0]
-    ).train()
+        model, views, recipe, 1,
+        embed_classes=lambda m: torch.zeros(1, 1), classes=tree.leaves.tolist(),
+    ).train()  # fmt: skip
     pixels = np.frombuffer(rng.bytes(n * size * size * 3), np.uint8).reshape(n, size, size, 3)
     leaves = np.array([tree.find(name)[0] for name in names])
     batch = Batch(

@@ -9,7 +9,7 @@ same code on the same test pictures. Theirs: batch 128, AdamW at 2e-3 with a ten
 warm-up, random crops of scale 0.5 to 1, bfloat16, one row of their CSV for each picture in each of
 our templates. Of it counts what its loop took with data loading. Ours is then given that very time:
 packing, the probe and our validations are taken off it, and a run that overdrew it by more than 2%,
-or left 8% of it, because the machine changed its pace, is done again by a number of steps. Theirs
+or left 12% of it, because the machine changed its pace, is done again by a number of steps. Theirs
 is scored with our prompts and with its own, on pictures prepared in our way and in its own; the
 best of the four stands.
 

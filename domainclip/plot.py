@@ -82,13 +82,15 @@ def training_curves(history: Sequence[Mapping[str, Any]], title: str = "") -> Fi
     """Return loss, validation accuracy and speed over the steps of a run.
 
     Args:
-        history: The lines of `metrics.jsonl`: `step` with `train_loss`, `val_top1`,
-            `images_per_second` or `lr`; a line may lack any of them.
+        history: The lines of `metrics.jsonl`: `step` with `train_loss`, `val_top1` or
+            `val_recall1`, `images_per_second` or `lr`; a line may lack any of them.
         title: Stands above the panels.
     """
+    by_pairs = any("val_recall1" in line for line in history)
+    validation = ("val_top1", "zero-shot top-1, validation")
     panels = (
         ("train_loss", "training loss"),
-        ("val_top1", "zero-shot top-1, validation"),
+        ("val_recall1", "recall@1, validation") if by_pairs else validation,
         ("images_per_second", "pictures per second"),
     )
     figure = Figure(figsize=(10, 2.9), layout="constrained")
@@ -104,7 +106,7 @@ def training_curves(history: Sequence[Mapping[str, Any]], title: str = "") -> Fi
             continue
         steps, values = zip(*points, strict=True)
         axis.plot(steps, values, color=_LINE, lw=1.5, marker="o" if len(steps) < 40 else "", ms=3)
-        if key == "val_top1":
+        if key.startswith("val_"):
             best = int(np.argmax(values))
             axis.plot(steps[best], values[best], "o", color=RIGHT, ms=6)
             axis.set_title(f"{name}: best {values[best]:.3f}", fontsize=9, loc="left")

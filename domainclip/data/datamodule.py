@@ -96,6 +96,11 @@ class PictureData(L.LightningDataModule):
         return [captions[0] if captions else "" for captions in every]
 
     @property
+    def labelled(self) -> bool:
+        """Whether labels tell training pictures apart; else only captions do."""
+        return len(np.unique(self.splits["train"].nodes)) > 1
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps that show every training picture once, rounded up."""
         return -(-len(self.splits["train"]) // (self.batch_size - self.replayed))

@@ -119,7 +119,7 @@ def inspect(
         DataError: If there is no source, or nothing in it.
         UsageError: If the contact sheet cannot be of that format.
     """
-    opened = open_source(source, domain, columns=columns, strict=False)
+    opened = open_source(source, domain, columns=columns, strict=False, pairs=True)
     found = _scan(opened, domain.read_image, max_pixels, quiet)
     ids, splits = list(opened.dataset["id"]), list(opened.dataset["split"])
     broken = [*opened.unreadable, *((ids[i], f.reason) for i, f in enumerate(found) if f.reason)]

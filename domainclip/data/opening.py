@@ -121,6 +121,7 @@ def open_own(recipe: Recipe, domain: Domain, size: int) -> Opened:
         test_share=asked.test_share,
         seed=recipe.seed,
         streaming=asked.streaming,
+        pairs=True,
     )
     where = np.asarray(source.dataset["split"])
     rows = {name: np.flatnonzero(where == name) for name in SPLITS if (where == name).any()}

@@ -69,6 +69,7 @@ def open_source(
     streaming: bool = False,
     strict: bool = True,
     used: Sequence[str] = (),
+    pairs: bool = False,
 ) -> Source:
     """Open a source of pictures; no picture is decoded.
 
@@ -82,6 +83,7 @@ def open_source(
         streaming: Read shards and Hub data sets as a stream.
         strict: Refuse one group in two splits, and a single label; else they become problems.
         used: Columns that the caller reads by their own names.
+        pairs: Take pictures without labels where they have captions: all get the same label.
 
     Raises:
         DataError: If the source is missing, empty or contradicts itself.
@@ -92,12 +94,14 @@ def open_source(
     names = replace(names, unused=tuple(name for name in names.unused if name not in used))
     table = Table(spec, raw, names, strict)
     table.find_pictures()
-    table.find_labels()
+    table.find_labels(pairs)
     table.drop()
     splits, said = table.find_splits(val_share, test_share, seed)
     tree, nodes, matched = _build_tree(table, domain)
     problems = _problems(table, tree, nodes, splits)
     known = f"{matched} of the {len(np.unique(nodes))} labels are known to the domain {domain.name}"
+    if table.unlabelled:
+        known = "no picture has a label: only captions tell them apart"
     return Source(
         spec,
         table.dataset(splits),
@@ -152,7 +156,7 @@ def _problems(
         reasons = ", ".join(dict.fromkeys(reason for _, reason in table.left_out))
         said.append(f"{named} {verb} left out: {reasons}")
     used = np.unique(nodes)
-    if len(used) == 1:
+    if len(used) == 1 and not table.unlabelled:
         only = tree.name(int(used[0]))
         if any(table.captions):
             said.append(f"all pictures have the label {only!r}; only captions tell them apart")

@@ -21,6 +21,8 @@ from .raw import Raw
 from .splits import make_splits, read_splits, split_name, torn_groups
 
 CAPTION_SEPARATOR = " | "
+UNLABELLED = "picture"
+"""Label of all pictures where none has one of its own."""
 NAMED = 5
 """How many ids or labels a message names before it only counts them."""
 
@@ -37,6 +39,9 @@ class Table:
         self.lines = names.lines()
         self.left_out: list[tuple[str, str]] = []
         self.keep = np.ones(self.n, dtype=bool)
+        self.labels: list[str] = []
+        self.unlabelled = False
+        """Whether no row has a label of its own."""
         self.files: list[str] | None = None
         self.group = self._names("group")
         self.licence = self._names("licence")
@@ -81,15 +86,26 @@ class Table:
                 "paths are read from the folder of the table",
             )
 
-    def find_labels(self) -> None:
-        """Find the label and the lineage of each row; rows without any are left out."""
+    def find_labels(self, pairs: bool) -> None:
+        """Find the label and the lineage of each row; rows without any are left out.
+
+        Args:
+            pairs: Where no picture has a label, give all that have captions the same one.
+        """
         self._read_labels()
-        if not any(self.labels):
+        if any(self.labels):
+            self._leave_out_without(self.labels, "it has no label")
+            return
+        if not (pairs and any(self.captions)):
             raise DataError(
-                f"{self.spec}: no picture has a label",
-                "put pictures into one folder a class, or name the column by data.columns.label",
+                f"{self.spec}: no picture has a label" + " or a caption" * pairs,
+                "put pictures into one folder a class, or name the column by data.columns.label"
+                + " or data.columns.caption" * pairs,
             )
-        self._leave_out_without(self.labels, "it has no label")
+        self.unlabelled = True
+        self._leave_out_without(self.captions, "it has no label and no caption")
+        self.labels = [UNLABELLED] * self.n
+        self.lineages = {"label": self.labels}
 
     def find_captions(self) -> None:
         """Find what is said of each row: captions, else its label; rows without are left out."""

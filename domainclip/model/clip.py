@@ -181,6 +181,24 @@ class DomainClip(nn.Module):
         bias: Tensor = self.biases[self.head(head)]
         return bias
 
+    def has_twin(self) -> bool:
+        """Return whether the captions head still is what the names head is."""
+        if "captions" not in self.heads:
+            return False
+        twin = _twin(self.heads["names"], self.config["embed_dim"]).state_dict()
+        here = {k: v.cpu() for k, v in self.heads["captions"].state_dict().items()}
+        alike = [(twin[name].cpu(), here.get(name)) for name in twin]
+        alike += [(p["names"], p["captions"]) for p in (self.log_scales, self.biases) if len(p)]
+        return len(twin) == len(here) and all(
+            b is not None and a.shape == b.shape and torch.equal(a, b) for a, b in alike
+        )
+
+    def drop_captions(self) -> None:
+        """Take the captions head out: that of the names then serves both kinds of text."""
+        for parts in (self.heads, self.log_scales, self.biases):
+            if "captions" in parts:
+                del parts["captions"]
+
     @torch.no_grad()
     def start_logits(self, scale: float | None = None, bias: float | None = None) -> None:
         """Set the logit scale and bias of every head; None leaves them as they are.

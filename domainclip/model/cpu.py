@@ -48,7 +48,8 @@ class DeepConv2d(nn.Conv2d):
         """Return the convolution of shape (n, out, h, w) for an input (n, in, h, w)."""
         size, stride, around = (_pair(v) for v in (self.kernel_size, self.stride, self.padding))
         places = math.prod(_output_size(input.shape, size, stride, around))
-        if not (torch.is_grad_enabled() and self.weight.requires_grad) or places > _FEW_PLACES:
+        # Not by whether a gradient is wanted: GradCache's two passes have to be the same.
+        if not (self.training and self.weight.requires_grad) or places > _FEW_PLACES:
             return super().forward(input)
         output: Tensor = _Convolution.apply(input, self.weight, stride, around)
         return output if self.bias is None else output + self.bias[:, None, None]
@@ -178,7 +179,7 @@ def short_attention(tower: nn.Module, tokens: Tensor) -> Iterator[None]:
         tokens: Token ids that it encodes, shape (n, length).
     """
     half = tokens.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-    pays = half and torch.is_grad_enabled() and tokens.shape[1] <= _SHORT
+    pays = half and tower.training and tokens.shape[1] <= _SHORT
     if pays and not any(getattr(part, "grad_checkpointing", False) for part in tower.modules()):
         with sdpa_kernel(SDPBackend.MATH):
             yield

@@ -113,7 +113,9 @@ def clip_loss(
 
     Radford et al. 2021 (arXiv:2103.00020), figure 3; targets are spread evenly over what is right,
     as in UniCL (arXiv:2204.03610). Negatives are columns for the pictures alone: Yuksekgonul et
-    al. 2022, NegCLIP (arXiv:2210.01936), section 4.
+    al. 2022, NegCLIP (arXiv:2210.01936), section 4; other than there, a negative counts against
+    the pictures that it is known to be wrong for, not against the whole batch, since a caption
+    with a trait swapped may well be right for a neighbour.
 
     Args:
         images: Unit vectors of shape (m, dim).

@@ -88,7 +88,8 @@ class Model(Section):
     """The two towers and their projection heads."""
 
     name: str = "small"
-    """A built-in config (`small`), an open_clip name, `hf-hub:`, `local-dir:`, or a run folder."""
+    """A built-in config (`small`), an open_clip name, with pretrained weights as NAME/TAG
+    (`ViT-B-32/openai`), `hf-hub:`, `local-dir:`, or a run folder."""
     heads: tuple[Literal["names", "captions"], ...] = ("names", "captions")
     """Projection heads on the pooled image feature; without `captions`, names serve both."""
     context_length: Annotated[int, Field(ge=0)] = 0
@@ -96,8 +97,8 @@ class Model(Section):
     image_size: Annotated[int, Field(ge=0)] = 0
     """Side of the image tower's input in pixels; 0 for the model's own."""
     lock: Literal["none", "image", "text"] = "none"
-    """A tower that is not trained; its head is. A locked image tower needs no augmentation then,
-    and without it its features are computed once."""
+    """A tower that is frozen; its head is trained. With `train.augment` false, the features of a
+    frozen image tower are computed once."""
     lora: Annotated[int, Field(ge=0)] = 0
     """Rank of low-rank adapters in the attention and MLP layers of the towers that are not locked;
     0 trains all weights."""
@@ -110,7 +111,7 @@ class Model(Section):
 
 
 class Text(Section):
-    """What is said of a picture in training: weights of the text views, drawn per sample."""
+    """What is said of a picture in training: weights of the text views, and how they are drawn."""
 
     formal: Annotated[float, Field(ge=0)] = 1.0
     """The formal name of the label."""
@@ -125,7 +126,8 @@ class Text(Section):
     captions: Share = 0.5
     """Share of draws that take a caption, where a picture has one."""
     both: bool = False
-    """Say pictures by a name and by a caption in one step, rather than by one of them."""
+    """Say pictures by a name always, and by a caption beside it for the share `text.captions`,
+    rather than by one of the two."""
     originals: Share = 0.5
     """Share of caption draws from the data's own captions, where a picture has stored ones too."""
     parts: Share = 0.0
@@ -184,14 +186,15 @@ class Optim(Section):
     final_lr: Share = 0.01
     """Learning rate at the end, as a share of the peak."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Learning rate of a layer as a share of that of the layer above it, in both towers."""
+    """Learning rate of a layer as a share of that of the layer above it, in both towers; 1 for the
+    same everywhere."""
 
 
 class Train(Section):
     """How long, how precise, how often checked."""
 
     epochs: Positive | None = None
-    """Passes over the training pictures; one of epochs, steps and minutes."""
+    """Passes over the training pictures; one of epochs, steps and minutes, else it is 3 minutes."""
     steps: Count | None = None
     """Optimizer steps."""
     minutes: Positive | None = None

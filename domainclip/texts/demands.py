@@ -16,17 +16,18 @@ _WAYS = (
 )
 
 
-def check_texts(recipe: Recipe, *sources: Sequence[Sequence[str]]) -> list[str]:
+def check_texts(recipe: Recipe, labelled: bool, *sources: Sequence[Sequence[str]]) -> list[str]:
     """Refuse a recipe that wants captions which are not there, or leaves nothing to say.
 
     `text.captions` and `text.both` alone are no demands: they speak of what there is.
 
     Args:
         recipe: The recipe.
+        labelled: Whether labels tell the pictures apart; else all is said by captions.
         sources: Sources of captions, each with the captions of every training picture.
 
     Returns:
-        Lines on what comes to nothing without captions.
+        Lines on what comes to nothing without captions, or without labels.
 
     Raises:
         UsageError: With the key, and the way on.
@@ -54,8 +55,28 @@ def check_texts(recipe: Recipe, *sources: Sequence[Sequence[str]]) -> list[str]:
                 f"{key} is {value}, but text.captions is 0: no caption is ever drawn",
                 f"give it a share, such as --text.captions 0.5, or go without: --{key} {without}",
             )
-    if there:
+    if there and labelled:
         return []
+    if there and not text.captions:
+        raise UsageError(
+            "text.captions is 0, but no label tells the pictures apart: only captions do",
+            "give it a share, such as --text.captions 0.8, or a column of labels by "
+            "data.columns.label",
+        )
+    if there and text.prefix:
+        raise UsageError(
+            "text.prefix tells names from captions, but no label tells the pictures apart: there "
+            "are no names",
+            "go without: --text.prefix false",
+        )
+    if there:
+        keys = {
+            "text.both": text.both, "text.nameless": text.nameless, "loss.gates": recipe.loss.gates
+        }  # fmt: skip
+        said = "no label tells the pictures apart: all is said by captions"
+        if asked_for := ", ".join(key for key, wanted in keys.items() if wanted):
+            said += f"; {asked_for} {'do' if ',' in asked_for else 'does'} nothing"
+        return [said]
     if "names" not in recipe.model.heads:
         raise UsageError(
             "model.heads has captions alone, but no training picture has a caption",

@@ -16,7 +16,7 @@ from .optimizer import warmup_steps
 MOST_WAIT, TIMED = 0.3, 50
 """The share of the time for batches above which the loader is slow, after so many steps."""
 GENTLE_LR = 1e-4
-"""A pretrained model of which all weights are trained loses what it knows above this."""
+"""A pretrained model whose image tower is trained whole loses what it knows above this."""
 
 
 def advise_recipe(recipe: Recipe, pretrained: bool) -> list[str]:
@@ -34,7 +34,7 @@ def advise_recipe(recipe: Recipe, pretrained: bool) -> list[str]:
             f"warm-up takes {rise} of {steps} steps, and the learning rate is hardly at its peak; "
             "lower optim.warmup, or train longer"
         )
-    adapted = recipe.model.lora > 0 or recipe.model.lock != "none"
+    adapted = recipe.model.lora > 0 or recipe.model.lock == "image"
     if pretrained and not adapted and lr > GENTLE_LR:
         lines.append(
             f"optim.lr {lr:g} is a rate for training from nothing and makes a pretrained model "

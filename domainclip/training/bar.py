@@ -9,7 +9,9 @@ import lightning as L
 from tqdm import tqdm
 
 from .memory import peak_memory_mb
-from .metrics import MetricsLog
+from .metrics import MetricsLog, find_validation
+
+SAID = {"val_top1": "top-1", "val_recall1": "recall@1"}
 
 
 class ProgressBar(L.Callback):
@@ -27,7 +29,8 @@ class ProgressBar(L.Callback):
     def __init__(self, steps: int, batch_size: int, figures: MetricsLog) -> None:
         self.steps, self.batch_size, self.figures = steps, batch_size, figures
         self.bar: tqdm[Any] | None = None
-        self._best = 0.0
+        self._best = "–"
+        self._score = 0.0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Draw the bar, at the step that a resumed run goes on from."""
@@ -53,14 +56,15 @@ class ProgressBar(L.Callback):
                 wait = self.figures.waited / max(self.figures.worked, 1e-9)
                 memory = peak_memory_mb(module.device.type) / 1024
                 self.bar.set_postfix_str(
-                    f"loss {loss:.3f}, val top-1 {self._best:.3f}, wait {wait:.0%}, "
-                    f"{memory:.1f} GB",
+                    f"loss {loss:.3f}, val {self._best}, wait {wait:.0%}, {memory:.1f} GB",
                     refresh=False,
                 )
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Keep the best validation for the bar."""
-        self._best = max(self._best, float(trainer.callback_metrics.get("val_top1", 0.0)))
+        for name, value in find_validation(trainer).items():
+            if value >= self._score:
+                self._score, self._best = value, f"{SAID[name]} {value:.3f}"
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Close the bar."""

@@ -85,14 +85,14 @@ def build_module(
         data.captions.get("train", ()),
         stored=data.stored.get("train", ()),
         replay=data.replay.captions if data.replay else (),
-        caption_share=text.captions,
+        caption_share=text.captions if data.labelled else 1.0,
         original_share=text.originals,
         part_share=text.parts,
         template_share=text.templates,
-        both=text.both,
+        both=text.both and data.labelled,
         draw=text.draw,
         caption_draws=text.caption_draws,
-        nameless=text.nameless,
+        nameless=text.nameless if data.labelled else 0.0,
         nouns={n: find_noun(domain, data.tree, n) for n in classes if text.nameless},
         negatives=text.negatives,
         words=domain.knowledge.words() if domain.knowledge else None,
@@ -106,7 +106,7 @@ def build_module(
     return ContrastiveModule(
         model, views, recipe, recipe.train.steps or 1,
         embed_classes=embed_classes, classes=classes,
-        weights=data.drawn.weights,
+        weights=data.drawn.weights, pairs=() if data.labelled else data.reference_captions("val"),
     )  # fmt: skip
 
 

@@ -154,7 +154,7 @@ def _candidates(
     data: PictureData, split: str, seen: NDArray[np.int64]
 ) -> list[tuple[str, NDArray[np.int64]]]:
     if split == "test":
-        return [("seen", seen)]
+        return [("seen", seen)] if data.labelled else []
     unseen = np.setdiff1d(data.unseen, seen)
     return [("unseen", unseen), ("all", np.concatenate([seen, unseen]))] if len(unseen) else []
 

@@ -141,9 +141,9 @@ def fit(
             trainer.validate(module, data.loader("val"), verbose=False)
         else:
             checkpoints.keep_last(trainer)
+    close_loggers(loggers)
     if module.guard.diverged or not finite:
         raise _diverged(module, recipe, folder, trainer.global_step, finite)
-    close_loggers(loggers)
     if whole is not None:
         module.model = whole
     kept = checkpoint_path(folder, BEST)

@@ -123,12 +123,12 @@ def save_trained(
     save_model(
         model.cpu(),
         folder / "model",
-        tree=data.tree,
+        tree=data.tree if data.labelled else None,
         card={
             "domain": domain.name,
             "notice": domain.notice,
             "prompts": recipe.text.prompts,
-            "candidates": [list(data.tree.key(int(node))) for node in seen],
+            "candidates": [list(data.tree.key(int(node))) for node in seen if data.labelled],
             "data_licences": list(data.licences),
             "provenance": {
                 "base": recipe.model.name if pretrained else None,

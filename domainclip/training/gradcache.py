@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 Context = Callable[[], AbstractContextManager[object]]
 """Gives what a forward pass runs under, such as autocast."""
+_Generators = tuple[Tensor, Tensor | None]
 
 
 class ChunkedFeatures:
@@ -34,7 +35,7 @@ class ChunkedFeatures:
         chunks: Sequence[Tensor],
     ) -> None:
         self.tower, self.modules, self.chunks = tower, modules, chunks
-        self._states: list[tuple[Tensor, Tensor | None]] = []
+        self._states: list[_Generators] = []
         found = []
         with torch.no_grad():
             for chunk in chunks:
@@ -53,11 +54,11 @@ class ChunkedFeatures:
             for chunk, state, grad in zip(
                 self.chunks, self._states, torch.split(grads, sizes), strict=True
             ):
-                _set_generators(state)
+                _set_generators(state, chunk)
                 with context():
                     features = self.tower(chunk).float()
                 torch.autograd.backward(features, grad)
-        _set_generators(after)
+        _set_generators(after, self.features)
 
 
 def has_batch_statistics(*modules: nn.Module) -> bool:
@@ -85,11 +86,17 @@ def _statistics_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
             norm.track_running_stats = before
 
 
-def _generators(at: Tensor) -> tuple[Tensor, Tensor | None]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state(at.device) if at.is_cuda else None
+def _generators(at: Tensor) -> _Generators:
+    """Return the state of the generators that a pass may draw from: the CPU's, and the device's."""
+    if at.is_cuda:
+        return torch.get_rng_state(), torch.cuda.get_rng_state(at.device)
+    return torch.get_rng_state(), torch.mps.get_rng_state() if at.is_mps else None
 
 
-def _set_generators(state: tuple[Tensor, Tensor | None]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1] is not None:
-        torch.cuda.set_rng_state(state[1])
+def _set_generators(state: _Generators, at: Tensor) -> None:
+    of_cpu, of_device = state
+    torch.set_rng_state(of_cpu)
+    if of_device is not None and at.is_mps:
+        torch.mps.set_rng_state(of_device)
+    elif of_device is not None:
+        torch.cuda.set_rng_state(of_device, at.device)

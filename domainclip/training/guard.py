@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -30,6 +31,8 @@ class StepGuard(L.Callback):
     def __init__(self) -> None:
         self.loss: Tensor | None = None
         """Loss of the step in hand, a scalar; None where only the gradient counts."""
+        self.norm: Tensor | float = math.nan
+        """Norm of the gradient of the last step, before it was clipped."""
         self.skipped = 0
         """Steps skipped so far, those before a resume included."""
         self.in_a_row = 0
@@ -48,7 +51,7 @@ class StepGuard(L.Callback):
         trained = [p for p in parameters if p.grad is not None]
         if not trained:
             return
-        norm = clip_gradients(trained, most)
+        self.norm = norm = clip_gradients(trained, most)
         finite = torch.isfinite(norm)
         if self.loss is not None:
             finite = finite & torch.isfinite(self.loss)

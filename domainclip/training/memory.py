@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 
 from domainclip.errors import TrainingError
-from domainclip.recipe.schema import Recipe
+from domainclip.recipe.schema import Recipe, uneven_parts
+
+from .processes import count_processes
 
 _SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
 """What a RuntimeError of torch says where an allocation failed."""
@@ -52,12 +54,17 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _explain(recipe: Recipe, folder: Path) -> TrainingError:
     batch, micro = recipe.data.batch_size, recipe.train.micro_batch
-    most = max(1, (micro or batch // recipe.train.devices) // 4)
-    smaller = max(part for part in range(1, most + 1) if batch % part == 0)
-    ways = [f"--train.micro_batch {smaller} (the same step, in parts)"]
+    processes = max(count_processes(), recipe.train.devices)
+    share = batch // processes
+    most = min(micro or share, share) // 4
+    parts = [part for part in range(1, most + 1) if share % part == 0]
+    ways = [f"--train.micro_batch {parts[-1]} (the same step, in parts)"] if parts else []
     if not recipe.model.grad_checkpointing:
         ways.append("--model.grad_checkpointing true (more time, less memory)")
-    ways.append(f"--data.batch_size {max(2, batch // 2)}")
+    half = batch // 2 // processes * processes
+    if half >= 2 and not uneven_parts(half, micro, processes):
+        ways.append(f"--data.batch_size {half}")
+    ways = ways or ["a smaller --model.image_size"]
     run = shlex.quote(str(folder))
     began = (folder / "recipe.yaml").is_file()
     again = f"domainclip train --recipe {run} --out NEW" if began else "domainclip train"

@@ -17,8 +17,8 @@ from .memory import peak_memory_mb
 from .module import ContrastiveModule
 
 COLUMNS = (
-    "step", "train_loss", "lr", "images_per_second", "data_wait", "memory_mb", "seconds_left",
-    "logit_scale", "val_top1",
+    "step", "train_loss", "lr", "grad_norm", "images_per_second", "data_wait", "memory_mb",
+    "seconds_left", "logit_scale", "val_top1", "val_recall1",
 )  # fmt: skip
 
 
@@ -30,13 +30,19 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
+def find_validation(trainer: L.Trainer) -> dict[str, float]:
+    """Return the figure of the last validation by its name; {} before the first."""
+    found = trainer.callback_metrics
+    return {name: float(found[name]) for name in ("val_top1", "val_recall1") if name in found}
+
+
 class MetricsLog(L.Callback):
     """Writes `metrics.jsonl`: one line every few steps and one at each validation.
 
     Lines hold what `COLUMNS` names: `data_wait` is the share of the time spent waiting for batches,
     `memory_mb` the most memory so far (of the process, or on the GPU), `seconds_left` counts
-    validations in, and `val_top1` comes at a validation. `metrics.csv` is written anew at each
-    validation and at the end.
+    validations in, and `val_top1`, or without labels `val_recall1`, comes at a validation.
+    `metrics.csv` is written anew at each validation and at the end.
 
     Args:
         path: The file of lines.
@@ -62,6 +68,7 @@ class MetricsLog(L.Callback):
         """Seconds that these steps waited for batches, and that they took in all."""
         self._first = self._ended = time.perf_counter()
         self._line = (0, 0.0, 0.0)
+        self._validated = False
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Start the clock, and drop lines past the step that a resumed run goes on from."""
@@ -71,8 +78,11 @@ class MetricsLog(L.Callback):
         self._first = self._ended = time.perf_counter()
 
     def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, index: int) -> None:
-        """Count the wait for the batch."""
-        self.waited += time.perf_counter() - self._ended
+        """Count the wait for the batch, but after a validation, when checkpoints are written."""
+        now = time.perf_counter()
+        if self._validated:
+            self._validated, self._ended = False, now
+        self.waited += now - self._ended
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int
@@ -91,6 +101,7 @@ class MetricsLog(L.Callback):
                 trainer,
                 train_loss=float(trainer.callback_metrics.get("train_loss", float("nan"))),
                 lr=max(group["lr"] for group in trainer.optimizers[0].param_groups),
+                grad_norm=float(module.guard.norm),
                 images_per_second=round((self.timed - steps) * self.batch_size / seconds, 1),
                 data_wait=round((self.waited - waited) / seconds, 3),
                 memory_mb=round(peak_memory_mb(module.device.type)),
@@ -102,9 +113,9 @@ class MetricsLog(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Write the validation's figure; what the steps took leaves the validation out."""
         if not trainer.sanity_checking:
-            self._write(trainer, val_top1=float(trainer.callback_metrics["val_top1"]))
+            self._write(trainer, **find_validation(trainer))
             self.write_table(trainer)
-        self._ended = time.perf_counter()
+        self._validated = True
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         """Write the table."""

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from domainclip.data.datamodule import PictureData
 from domainclip.errors import UsageError
-from domainclip.evaluation.retrieval import find_hits
-from domainclip.inference.prompts import embed_labels
 from domainclip.model.clip import DomainClip
 from domainclip.recipe.schema import Recipe
 
 from .module import ContrastiveModule
+from .pairs import recall_pairs
 
 SHARES = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -32,14 +31,15 @@ class Candidate:
 
     share: float
     """Share of the end, a."""
-    val_top1: float
+    val: float
+    """Of the validation pictures: top-1, or without labels recall@1."""
     recall: float | None
     """Recall@1, mean of both ways, of held-out replayed pictures and captions; None without."""
 
     @property
     def score(self) -> float:
         """What is compared: the new and the old in equal parts, where both are known."""
-        return self.val_top1 if self.recall is None else (self.val_top1 + self.recall) / 2
+        return self.val if self.recall is None else (self.val + self.recall) / 2
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ def mix_weights(
     kept, remark = choose(candidates, torch.stack(named))
     set_mixture(model, start, end, kept.share)
     if progress:
-        lines = ["share  val top-1  replay recall@1"]
+        lines = ["share  validation  replay recall@1"]
         for one in candidates:
             old = "" if one.recall is None else f"  {one.recall:15.4f}"
-            lines.append(f"{one.share:5.1f}  {one.val_top1:9.4f}{old}{' <' * (one is kept)}")
-        lines[0] = lines[0] if data.held is not None else lines[0][:16]
+            lines.append(f"{one.share:5.1f}  {one.val:10.4f}{old}{' <' * (one is kept)}")
+        lines[0] = lines[0] if data.held is not None else lines[0][:17]
         loud = "" if kept.share else "warning: "
         print("\n".join([*lines, loud + remark]), file=sys.stderr, flush=True)
     return Mixture(kept, tuple(candidates), remark)
@@ -161,10 +161,10 @@ def choose(candidates: list[Candidate], hits: Tensor) -> tuple[Candidate, str]:
                 "best, and of these it moves the model least"
             )
     said = ", ".join(
-        f"{one.val_top1:.3f}" + (f" and {one.recall:.3f}" if both else "") + f" at {one.share:g}"
+        f"{one.val:.3f}" + (f" and {one.recall:.3f}" if both else "") + f" at {one.share:g}"
         for one in dict.fromkeys((candidates[0], kept, candidates[-1]))
     )
-    what = "val top-1 and replay recall@1" if both else "val top-1"
+    what = "validation and replay recall@1" if both else "validation"
     told = f"train.wise_ft keeps a share of {kept.share:g} of the end: {why} ({what} {said})"
     if not kept.share:
         told += "; nothing of the training is left: lower optim.lr, or leave train.wise_ft out"
@@ -183,15 +183,11 @@ def _val_hits(module: ContrastiveModule, data: PictureData, device: str) -> Tens
 
 def _recall(module: ContrastiveModule, data: PictureData, device: str) -> float:
     assert data.held is not None
-    said = [captions[0] for captions in data.held.captions]
-    texts = list(dict.fromkeys(said))
-    pairs = [(i, texts.index(text)) for i, text in enumerate(said)]
     images = torch.cat(
         [
             module.model.encode_image(module.normalise(batch.pixels.to(device)))
             for batch in data.loader("held")
         ]
     )
-    encoded = embed_labels(module.model, [[text] for text in texts])
-    hits = find_hits(images.float().cpu(), encoded.float().cpu(), pairs, ks=(1,))
-    return float(hits.values.mean())
+    captions = [several[0] for several in data.held.captions]
+    return float(recall_pairs(module.model, images, captions).hits.mean())

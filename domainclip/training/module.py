@@ -21,6 +21,7 @@ from .gradcache import ChunkedFeatures, Context
 from .guard import StepGuard, running_statistics
 from .objective import Objective, Said
 from .optimizer import build_optimizer, lay_out_state
+from .pairs import Recall, recall_pairs
 from .processes import (
     average_gradients,
     count_processes,
@@ -31,6 +32,9 @@ from .processes import (
 )
 from .sharding import shard_towers
 from .tokens import CutTexts, TokenCache
+
+MOST_PAIRS = 2000
+"""Validation pictures whose captions are looked for where there are no labels."""
 
 
 class ContrastiveModule(L.LightningModule):
@@ -45,6 +49,8 @@ class ContrastiveModule(L.LightningModule):
             the model as it is; called once a validation.
         classes: Label node of each class, shape (classes,), in the same order.
         weights: Weight of each picture by its index, shape (n,); None where all count alike.
+        pairs: A caption of each validation picture, where there is one class alone: validation then
+            looks for captions by pictures, and the other way round.
     """
 
     def __init__(
@@ -57,6 +63,7 @@ class ContrastiveModule(L.LightningModule):
         embed_classes: Callable[[DomainClip], Tensor],
         classes: Sequence[int],
         weights: NDArray[np.float32] | None = None,
+        pairs: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -67,7 +74,8 @@ class ContrastiveModule(L.LightningModule):
         self.recipe = recipe
         self.steps = steps
         self.embed_classes = embed_classes
-        self.objective = Objective(recipe.loss, views.tree, weights)
+        self.pairs = pairs
+        self.objective = Objective(recipe.loss, views.tree, weights, labelled=len(classes) > 1)
         self.register_buffer(
             "classes", torch.as_tensor(classes, dtype=torch.long), persistent=False
         )
@@ -87,6 +95,7 @@ class ContrastiveModule(L.LightningModule):
         self._chunked: list[ChunkedFeatures] = []
         self._hits: list[Tensor] = []
         self._chances: list[Tensor] = []
+        self._pictures: list[Tensor] = []
 
     @property
     def sharded(self) -> bool:
@@ -211,11 +220,16 @@ class ContrastiveModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Embed the real class names with the model as it is."""
         take_from_first(running_statistics(self))  # each has those of its own pictures
-        self._hits, self._chances = [], []
-        self._class_features = self.embed_classes(self.model).to(self.device)
+        self._hits, self._chances, self._pictures = [], [], []
+        if not self.pairs:
+            self._class_features = self.embed_classes(self.model).to(self.device)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Count zero-shot hits on the real class names."""
+        """Count zero-shot hits on the real class names, or keep what captions are looked for by."""
+        if self.pairs:
+            pixels = self.normalise(batch.pixels)
+            self._pictures.append(self.model.encode_image(pixels, "captions"))
+            return
         features = self.model.encode_image(self.normalise(batch.pixels))
         logits = self.model.scale() * features @ self._class_features.T
         right = self.classes[None, :] == batch.nodes[:, None]
@@ -225,15 +239,29 @@ class ContrastiveModule(L.LightningModule):
         self._chances.append(chance[known])
 
     def hits(self) -> Tensor:
-        """Return 1.0 for each picture of the last validation that was named right, else 0.0."""
-        return torch.cat(self._hits)
+        """Return 1.0 for each picture of the last validation that was named right, else 0.0.
+
+        Without labels: whether it found its caption first, and its caption it, on average.
+        """
+        return self._recall().hits if self.pairs else torch.cat(self._hits)
+
+    def _recall(self) -> Recall:
+        rows = [i for i, caption in enumerate(self.pairs) if caption]
+        rows = rows[:: -(-len(rows) // MOST_PAIRS)]
+        captions = [self.pairs[row] for row in rows]
+        return recall_pairs(self.model, torch.cat(self._pictures)[rows], captions, "captions")
 
     def on_validation_epoch_end(self) -> None:
-        """Log zero-shot top-1, and the score that the best checkpoint is kept by.
+        """Log zero-shot top-1 or recall@1, and the score that the best checkpoint is kept by.
 
-        The mean probability of the right class breaks ties, which are common on small splits.
+        The mean probability of what is right breaks ties, which are common on small splits.
         """
         self.validated = self.global_step
+        if self.pairs:
+            found = self._recall()
+            self.log("val_recall1", found.hits.mean())
+            self.log("val_score", found.hits.mean() + 1e-3 * found.chance)
+            return
         if not sum(len(hits) for hits in self._hits):
             return
         top1 = self.hits().mean()

@@ -53,13 +53,20 @@ class Objective(nn.Module):
         loss: What the recipe says of it.
         tree: The label tree, for distances.
         weights: Weight of each picture by its index, shape (n,); None where all count alike.
+        labelled: Whether labels tell pictures apart; else only captions do.
     """
 
     def __init__(
-        self, loss: Loss, tree: LabelTree, weights: NDArray[np.float32] | None = None
+        self,
+        loss: Loss,
+        tree: LabelTree,
+        weights: NDArray[np.float32] | None = None,
+        *,
+        labelled: bool = True,
     ) -> None:
         super().__init__()
         self.loss, self.tree, self.weights = loss, tree, weights
+        self.labelled = labelled
         self.gates = Gates() if loss.gates else None
         self.heard: set[str] = set()
         """Heads that something was said to in the last batch."""
@@ -123,7 +130,10 @@ class Objective(nn.Module):
         if self.loss.targets == "own":
             return pair_own(pictures, rows)
         if head == "captions":
-            return pair_captions(labels, said.texts[draws], pictures, rows)
+            # The captions of other pictures of a label are neither right nor wrong; of one label
+            # for all, that would leave nothing to learn from.
+            alike = labels if self.labelled else pictures
+            return pair_captions(alike, said.texts[draws], pictures, rows)
         if self.loss.targets == "tree":
             return pair_tree(self._distances(labels), self.loss.softness, rows)
         return pair_labels(labels, rows)

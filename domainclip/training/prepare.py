@@ -38,6 +38,7 @@ from .gradcache import has_batch_statistics
 from .loggers import require_loggers
 from .mixing import copy_start
 from .module import ContrastiveModule
+from .pairs import require_pairs
 from .precision import pick_precision
 from .processes import agree, count_processes, first_alone, neighbours, process_rank
 from .resolve import resolve
@@ -101,6 +102,7 @@ def prepare(
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
     base = digest_weights(model) if pretrained else None
+    twin = model.has_twin()
     for line in say_start(recipe.loss, model, pretrained):
         say(line)
     start = copy_start(model, recipe, pretrained)
@@ -121,7 +123,19 @@ def prepare(
         "processes": world,
     }
     differs = check_same_start(folder, begun) if origins is None else []
-    for line in check_texts(recipe, data.captions["train"], *data.stored.get("train", ())):
+    if not data.labelled:
+        require_pairs(data)
+        if twin:  # nothing would ever be said to a head for names
+            model.drop_captions()
+            one = recipe.model.model_copy(update={"heads": ("names",)})
+            recipe = recipe.model_copy(update={"model": one})
+        elif "captions" in model.heads:
+            say("no label tells the pictures apart: the head for names is not trained")
+    elif twin and pretrained:
+        say("the model has no head for captions of its own: it starts as a copy of that for names")
+    for line in check_texts(
+        recipe, data.labelled, data.captions["train"], *data.stored.get("train", ())
+    ):
         say(line)
     if data.caption_sources:  # a newer generation of captions does not change the run
         pinned = recipe.data.model_copy(update={"captions": data.caption_sources})

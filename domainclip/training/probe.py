@@ -96,4 +96,5 @@ def _time_validation(
         trial.on_validation_epoch_start()
         for batch in batches:
             trial.validation_step(_to(batch, device), 0)
+        trial.hits()
     return time.perf_counter() - start

@@ -25,8 +25,13 @@ _hosts: distributed.ProcessGroup | None = None
 
 
 def find_cluster() -> ClusterEnvironment | None:
-    """Return who started this process among others: torchrun, SLURM, or nobody."""
+    """Return who started this process among others: torchrun, SLURM's srun, or nobody.
+
+    A batch script of SLURM counts the job's tasks too, but is a process by itself.
+    """
     for kind in (TorchElasticEnvironment, SLURMEnvironment):
+        if kind is SLURMEnvironment and "SLURM_STEP_ID" not in os.environ:
+            continue
         if kind.detect() and kind().world_size() > 1:
             return kind()
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from .tokens import CutTexts
 
 _SHEET = 24
 _EXAMPLES = 12
+_TITLE = 30
+"""Characters of a caption below its picture."""
 
 
 def report_run(
@@ -100,11 +103,19 @@ def _examples(part: Tested, data: PictureData, rows: NDArray[np.int64]) -> list[
 
 
 def _sheet(data: PictureData) -> Figure:
-    """Return a contact sheet of training pictures, one of each label as far as they go round."""
+    """Return a contact sheet of training pictures, one of each label as far as they go round.
+
+    Without labels they are named by the beginnings of their captions.
+    """
     train: PictureSet = data.splits["train"]
     _, first = np.unique(train.nodes, return_index=True)
+    first = first if data.labelled else np.arange(len(train))
     rows = np.sort(first[np.linspace(0, len(first) - 1, min(_SHEET, len(first))).astype(int)])
-    names = [_name(data, int(node)) for node in train.nodes[rows]]
+    if data.labelled:
+        names = [_name(data, int(node)) for node in train.nodes[rows]]
+    else:
+        captions = data.reference_captions("train")
+        names = [textwrap.shorten(captions[row], _TITLE, placeholder="…") for row in rows]
     return contact_sheet(list(train.read(rows)), names)
 
 

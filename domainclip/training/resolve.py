@@ -37,6 +37,8 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
         warmup = FINETUNE_WARMUP if pretrained else SCRATCH_WARMUP
     length = recipe.train
     updates: dict[str, Any] = {"precision": precision}
+    if length.micro_batch * count_processes() >= recipe.data.batch_size:
+        updates["micro_batch"] = 0  # one part is the whole, and needs no second pass
     if length.epochs is not None:
         own = recipe.data.batch_size - recipe.data.replayed
         steps = max(1, round(length.epochs * pictures / own))

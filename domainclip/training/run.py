@@ -16,7 +16,7 @@ from typing import Any
 from domainclip.errors import UsageError
 from domainclip.model.adapters import merge_adapters
 from domainclip.model.device import pick_device
-from domainclip.model.folder import say_prefixes, write_json
+from domainclip.model.folder import LABELS, say_prefixes, write_json
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import to_yaml
 
@@ -220,7 +220,8 @@ def _finish(
 def _next(folder: Path, stopped: bool) -> list[str]:
     run = shlex.quote(str(folder))
     hints = [f"domainclip train --resume {run}"] if stopped else []
-    return [*hints, f"domainclip predict PICTURES --model {run}"]
+    choice = "" if (folder / "model" / LABELS).is_file() else " --cls LABELS"
+    return [*hints, f"domainclip predict PICTURES --model {run}{choice}"]
 
 
 def _read_result(folder: Path) -> RunResult:

@@ -64,6 +64,15 @@ def test_in_bfloat16_it_is_as_near_to_float32_as_a_plain_one(name):
         assert fastly < 1.1 * plainly + 1e-3 < 0.05
 
 
+@pytest.mark.parametrize("name", ["square", "small stride"])
+def test_a_pass_without_a_gradient_computes_the_same(name):
+    _, fast, pixels = _pair(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            first = fast(pixels)
+        assert torch.equal(first, fast(pixels))
+
+
 def _flat(backward):
     found, pixels, parameters = backward
     return found.detach(), pixels, *parameters
@@ -113,5 +122,11 @@ def test_short_texts_in_bfloat16_are_attended_to_by_products():
         ):
             asked.append(torch.backends.cuda.flash_sdp_enabled())
     assert asked == [False, True, True, True]
+    tower.eval()
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        short_attention(tower, torch.zeros(2, 16, dtype=torch.long)),
+    ):
+        assert torch.backends.cuda.flash_sdp_enabled()
     with sdpa_kernel(SDPBackend.MATH):  # what this stands on: the switch tells the CPU as well
         assert not torch.backends.cuda.flash_sdp_enabled()

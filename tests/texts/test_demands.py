@@ -33,29 +33,29 @@ def recipe(**sections) -> Recipe:
 )
 def test_a_demand_without_captions_is_refused(sections, key):
     with pytest.raises(UsageError, match=key) as error:
-        check_texts(recipe(**sections), WITHOUT)
+        check_texts(recipe(**sections), True, WITHOUT)
     assert "domainclip caption" in error.value.hint
-    check_texts(recipe(**sections), [(), ("a caption",)])
-    check_texts(recipe(**sections), WITHOUT, [("a stored caption",), ()])
+    check_texts(recipe(**sections), True, [(), ("a caption",)])
+    check_texts(recipe(**sections), True, WITHOUT, [("a stored caption",), ()])
 
 
 def test_what_speaks_of_captions_that_are_not_there_is_said():
-    (line,) = check_texts(recipe(), WITHOUT)
+    (line,) = check_texts(recipe(), True, WITHOUT)
     assert "all is said by names; text.captions 0.5, the captions head do nothing" in line
-    (line,) = check_texts(recipe(text={"captions": 1, "both": True}), WITHOUT)
+    (line,) = check_texts(recipe(text={"captions": 1, "both": True}), True, WITHOUT)
     assert "text.captions 1, text.both, the captions head do nothing" in line
-    assert check_texts(recipe(text={"captions": 0}), WITHOUT) == []
-    assert check_texts(recipe(), [(), ("a caption",)]) == []
+    assert check_texts(recipe(text={"captions": 0}), True, WITHOUT) == []
+    assert check_texts(recipe(), True, [(), ("a caption",)]) == []
 
 
 def test_captions_that_are_never_drawn_are_no_captions():
     with pytest.raises(UsageError, match=r"text.captions is 0") as error:
-        check_texts(recipe(text={"negatives": 1, "captions": 0}), [("a caption",)])
+        check_texts(recipe(text={"negatives": 1, "captions": 0}), True, [("a caption",)])
     assert "--text.negatives 0" in error.value.hint
 
 
 def test_names_of_no_weight_are_no_harm_where_there_are_captions():
-    check_texts(recipe(text=NO_NAMES), [("a caption",)])
+    check_texts(recipe(text=NO_NAMES), True, [("a caption",)])
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +80,18 @@ def test_it_is_refused_as_typed(pictures, tmp_path, demand):
     assert f"{demand[0][2:]} is {demand[1]}, but no training picture has a caption" in result.stderr
     assert f"go without: {demand[0]} 0" in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_where_no_label_tells_pictures_apart_captions_have_to():
+    said = [("a caption",), ("another",)]
+    (line,) = check_texts(recipe(), False, said)
+    assert line == "no label tells the pictures apart: all is said by captions"
+    (line,) = check_texts(recipe(text={"both": True}), False, said)
+    assert line.endswith("text.both does nothing")
+    (line,) = check_texts(recipe(text={"both": True, "nameless": 0.5}), False, said)
+    assert line.endswith("text.both, text.nameless do nothing")
+    with pytest.raises(UsageError, match=r"text\.prefix"):
+        check_texts(recipe(text={"prefix": True}), False, said)
+    with pytest.raises(UsageError, match=r"text.captions is 0, but no label") as error:
+        check_texts(recipe(text={"captions": 0}), False, said)
+    assert "--text.captions" in error.value.hint and "data.columns.label" in error.value.hint

@@ -41,6 +41,7 @@ def test_a_rate_from_nothing_on_a_pretrained_model():
     assert advise_recipe(recipe(lr=1e-4), pretrained=True) == []
     assert advise_recipe(recipe(lora=8), pretrained=True) == []
     assert advise_recipe(recipe(lock="image"), pretrained=True) == []
+    assert advise_recipe(recipe(lock="text"), pretrained=True) == told
 
 
 def test_a_locked_tower_that_was_never_trained():

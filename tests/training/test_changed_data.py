@@ -119,3 +119,14 @@ def test_any_weight_counts_in_the_digest():
     assert digest_weights(layer) == before
     layer.running_mean[1] = 1e-3
     assert digest_weights(layer) != before
+
+
+def test_position_embeddings_alone_do_not():
+    model = torch.nn.ParameterDict({
+        "ln_post": torch.zeros(3), "positional_embedding": torch.zeros(3),
+    })  # fmt: skip
+    before = digest_weights(model)
+    model["positional_embedding"].data[0] = 1
+    assert digest_weights(model) == before
+    model["ln_post"].data[0] = 1
+    assert digest_weights(model) != before

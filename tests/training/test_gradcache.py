@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+from small_recipe import small_recipe
 from tiny_module import batch, build
 
 from domainclip.data.batches import Batch
 from domainclip.training.gradcache import has_batch_statistics
 from domainclip.training.module import ContrastiveModule
+from domainclip.training.resolve import resolve
 
 
 def gradients(module: ContrastiveModule, data: Batch) -> tuple[float, dict[str, torch.Tensor]]:
@@ -85,3 +87,9 @@ def test_a_step_is_the_same_whatever_came_before():
     one = float(module.loss(data).detach())
     torch.rand(7)
     assert float(module.loss(data).detach()) == one
+
+
+@pytest.mark.parametrize(("micro", "left"), [(4, 4), (8, 0), (16, 0)])
+def test_one_part_is_no_part(micro, left):
+    asked = small_recipe(train={"micro_batch": micro})  # of batches of 8
+    assert resolve(asked, False, "cpu", "float32", 24).train.micro_batch == left

@@ -27,10 +27,13 @@ RECIPE = (
 KILLS = 4
 METHODS = {
     "plain": (),
-    "ema": ("--train.ema=0.9",),
+    "many": (
+        "--train.ema=0.9", "--train.micro_batch=4", "--data.workers=2", "--data.sisters=0.5",
+        "--text.both=true", "--text.negatives=1", "--loss.gates=true",
+    ),
     "patience": ("--train.patience=2",),
     "dropout": ("--model.patch_dropout=0.5",),
-}
+}  # fmt: skip
 VIT = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 48, "patch_size": 8, "head_width": 16},

@@ -1,11 +1,14 @@
 """Memory that runs out, and a device that is not there: what a person reads then."""
 
+import re
 import sys
 
 import pytest
+import torch
 
 from domainclip.errors import TrainingError, UsageError
 from domainclip.model.device import pick_device
+from domainclip.recipe.load import load_recipe
 from domainclip.recipe.schema import Recipe
 from domainclip.training.memory import explained_memory, peak_memory_mb
 
@@ -48,6 +51,22 @@ def test_other_errors_stay_as_they_are(tmp_path):
         with explained_memory(recipe, tmp_path):
             bytearray(2**62)
     assert "train.micro_batch 2 " in caught.value.hint and "--resume" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("batch", "micro", "devices"), [(36, 0, 4), (96, 32, 1), (4096, 0, 8), (4, 2, 2), (2, 0, 1)]
+)
+def test_what_is_advised_is_accepted(tmp_path, batch, micro, devices):
+    asked = {"data.batch_size": batch, "train.micro_batch": micro, "train.devices": devices}
+    recipe = load_recipe("biology", None, asked, {}).recipe
+    with pytest.raises(TrainingError) as caught, explained_memory(recipe, tmp_path):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    advised = re.findall(r"--(\S+) (\d+|true)", caught.value.hint)
+    assert advised
+    for key, value in advised:
+        load_recipe("biology", None, {**asked, key: value}, {})
+        share = batch // devices
+        assert key != "train.micro_batch" or int(value) < (micro or share)
 
 
 def test_the_peak_counts_what_was_taken():

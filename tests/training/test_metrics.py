@@ -34,6 +34,7 @@ def test_lines_and_table_say_the_same(tmp_path):
     steps = [line for line in lines if "lr" in line]
     assert [line["step"] for line in steps] == [2, 4]
     assert [line["step"] for line in lines if "val_top1" in line] == [2, 4]
+    assert all(line["grad_norm"] > 0 for line in lines if "train_loss" in line)
     for line in steps:
         assert 100 < line["memory_mb"] < 100_000
         assert line["images_per_second"] > 0 and 0 <= line["data_wait"] < 1

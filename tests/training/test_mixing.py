@@ -102,7 +102,7 @@ def test_a_run_keeps_a_mixture_and_tells_all(first, tmp_path, capsys, monkeypatc
     assert [one["share"] for one in told["candidates"]] == [round(0.1 * i, 1) for i in range(11)]
     err = capsys.readouterr().err
     assert told["kept"] == 0.3
-    assert "share  val top-1\n" in err and "train.wise_ft keeps a share of" in err
+    assert "share  validation\n" in err and "train.wise_ft keeps a share of" in err
     assert "train.wise_ft keeps" in (done.folder / "report.html").read_text()
     start, kept = load_model(first).state_dict(), load_model(done.folder).state_dict()
     assert start.keys() == kept.keys()
@@ -128,10 +128,10 @@ def test_replay_shows_what_is_forgotten(first, tmp_path, capsys):
         "train": {"wise_ft": True},
     }
     done = train(recipe(tmp_path / "run", **changes))
-    assert "share  val top-1  replay recall@1\n" in capsys.readouterr().err
+    assert "share  validation  replay recall@1\n" in capsys.readouterr().err
     for one in read_metrics(done.folder)["wise_ft"]["candidates"]:
         assert 0 <= one["recall"] <= 1
-        assert one["score"] == pytest.approx((one["val_top1"] + one["recall"]) / 2)
+        assert one["score"] == pytest.approx((one["val"] + one["recall"]) / 2)
 
 
 def test_there_is_nothing_to_mix_with_where_a_run_starts_from_nothing(tmp_path):

@@ -116,6 +116,17 @@ def test_all_captions_of_a_picture_are_right_for_it(targets):
     assert loss == pytest.approx(by_hand(images, texts, 5.0, right, [1, 1, 1]), rel=1e-5)
 
 
+def test_where_no_label_tells_pictures_apart_their_captions_are_wrong_for_each_other():
+    said = say([(0, True, 0), (1, True, 1), (2, True, 2)])
+    loss, pooled, texts, objective = measure(TwoHeads("names", "captions"), said, [ONE, ONE, ONE])
+    assert loss == pytest.approx(0, abs=1e-6)  # as pictures of one label nothing is known wrong
+    objective.labelled = False
+    items = Batch(torch.zeros(3, 1), torch.tensor([ONE] * 3), torch.arange(3), 0)
+    loss = objective(TwoHeads("names", "captions"), pooled, texts, said, items).item()
+    own = np.eye(3).tolist()
+    assert loss == pytest.approx(by_hand(pooled.flip(1), texts, 5.0, own, [1, 1, 1]), rel=1e-5)
+
+
 def test_a_wrong_caption_counts_once_though_two_pictures_were_given_it():
     drawn = [(0, True, 0), (0, True, 1), (1, True, 2)]
     once, *_ = measure(TwoHeads("names"), say(drawn, wrong=[(2, 0)]), [ONE, TWO, THREE])

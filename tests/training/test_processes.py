@@ -22,6 +22,7 @@ from domainclip.recipe.schema import Train
 from domainclip.training.checkpoints import LAST, checkpoint_path, step_of
 from domainclip.training.guard import clip_gradients
 from domainclip.training.launch import missing_processes
+from domainclip.training.processes import find_cluster
 
 HERE = Path(__file__).parent
 CHECKOUT = Path(domainclip.__file__).parents[1]
@@ -207,6 +208,20 @@ def test_a_run_in_shards_goes_on_in_one_process(tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(losses(two)) == 4
     assert losses(two) == pytest.approx(losses(alone), rel=1e-3)
+
+
+def test_only_what_srun_started_is_one_of_the_tasks_of_slurm(monkeypatch):
+    job = {
+        "NTASKS": "4", "NTASKS_PER_NODE": "2", "PROCID": "2", "LOCALID": "0", "NODEID": "1",
+        "NODELIST": "a1,a2", "JOB_NAME": "run",
+    }  # fmt: skip
+    for name, value in job.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert find_cluster() is None  # the batch script itself
+    monkeypatch.setenv("SLURM_STEP_ID", "0")
+    cluster = find_cluster()
+    assert cluster is not None
+    assert (cluster.world_size(), cluster.global_rank(), cluster.main_address) == (4, 2, "a1")
 
 
 def test_what_cannot_be_had_is_refused_before_anything_starts():

@@ -49,8 +49,8 @@ def build(tower: str, micro: int = 0, strategy: str = "ddp", **loss: object) -> 
     )
     weights = np.linspace(0.5, 1.5, N).astype(np.float32)
     return ContrastiveModule(
-        model, views, recipe, 1, embed_classes=lambda m: torch.zeros(1, 16), classes=[0],
-        weights=weights,
+        model, views, recipe, 1, embed_classes=lambda m: torch.zeros(1, 16),
+        classes=tree.leaves.tolist(), weights=weights,
     ).train()  # fmt: skip
 
 
