@@ -23,8 +23,8 @@ from domainclip.recipe.load import Loaded, load_recipe
 from domainclip.recipe.locate import locate
 from domainclip.recipe.schema import Recipe
 
-LEAST, MOST = 0.88, 1.02
-"""Share of its time that a run may take; else it is done again by more or fewer steps."""
+LEAST, AIMED, MOST = 0.88, 0.96, 1.02
+"""Share of its time that a run may take, and is given; else it is done again by other steps."""
 TRIES = 3
 
 
@@ -87,7 +87,7 @@ def train_timed(loaded: Loaded, folder: Path, seconds: float | None = None) -> d
             recipe = loaded.recipe
             packing = _time_packing(recipe)
             if seconds is not None:
-                recipe = _of_length(recipe, minutes=(seconds - packing) / 60)
+                recipe = _of_length(recipe, minutes=(AIMED * seconds - packing) / 60)
             for attempt in range(TRIES):
                 place = folder / f"run-{attempt}"
                 recipe = recipe.model_copy(update={"out": str(place)})
@@ -106,7 +106,7 @@ def train_timed(loaded: Loaded, folder: Path, seconds: float | None = None) -> d
                 write_json(folder / "tries.json", tries)
                 if seconds is None or LEAST * seconds <= used <= MOST * seconds:
                     break
-                left = 0.99 * (seconds - packing - before) / metrics["train_seconds"]
+                left = (AIMED * seconds - packing - before) / metrics["train_seconds"]
                 steps = _whole(metrics["steps"] * left, recipe.train.validations)
                 recipe = _of_length(recipe, steps=steps)
         finally:

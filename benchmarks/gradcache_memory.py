@@ -83,6 +83,7 @@ def step(job: Job, folder: Path) -> Figures:
         torch.arange(n),
         0,
     )
+    del pixels
     note("pixels and texts")
     optimizer, _ = build_optimizer(model, recipe.optim, 2)
     passes = 2 * math.ceil(n / job["micro"]) if job["micro"] else 1

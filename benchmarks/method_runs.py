@@ -21,7 +21,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 from torch import Tensor
-from turns import HOURS, JOB, LOG, tell
+from turns import HOURS, JOB, LOG, end, tell
 
 from domainclip.data.datamodule import PictureData, open_data
 from domainclip.domains.contract import Domain
@@ -63,7 +63,7 @@ def train(folder: Path, *options: object) -> dict[str, Any]:
     doing = "resuming" if begun else "training"
     tell(f"{datetime.now(UTC):%H:%M:%S} {doing} {folder} (load {os.getloadavg()[0]:.1f})")
     command = [sys.executable, "-m", "domainclip", "train", *how]
-    signal.signal(signal.SIGTERM, _end)  # else the training would outlive what waits for it
+    signal.signal(signal.SIGTERM, end)  # else the training would outlive what waits for it
     with (folder / LOG).open("a", encoding="utf-8") as log:
         try:
             code = subprocess.run(
@@ -77,10 +77,6 @@ def train(folder: Path, *options: object) -> dict[str, Any]:
         last = [line for line in text.replace("\r", "\n").splitlines() if line.strip()][-2:]
         raise RunFailed(f"ended with {code}: {' | '.join(last)[:300]} ({folder / LOG})")
     return done
-
-
-def _end(*_: object) -> None:
-    sys.exit(143)
 
 
 def _finished(folder: Path) -> dict[str, Any] | None:

@@ -5,11 +5,11 @@
     python benchmarks/pairs_retrieval.py --data FOLDER --domain remote_sensing --tiny
 
 FOLDER has pictures with captions, in splits. Both sides train the same towers (our config `small`)
-from nothing, one process at a time, theirs on one row of its CSV for each caption (settings as in
-`real_images.py`), ours in the time that theirs took, packing, probe and validations counted. On the
-test split all captions are looked for by the pictures, and the pictures by their captions; whatever
-was written of a picture is right for it. Theirs is scored on pictures prepared in our way and in
-its own, and the better stands.
+from nothing, one process at a time. Theirs trains on one row of its CSV for each caption that was
+written, equal ones included (settings as in `real_images.py`), ours in the time that theirs took,
+packing, probe and validations counted. On the test split all captions are looked for by the
+pictures, and the pictures by their captions; whatever was written of a picture is right for it.
+Theirs is scored on pictures prepared in our way and in its own, and the better stands.
 
 Differences are of the same pictures and captions under both models. Their 95% intervals come from
 pictures (with their captions) and seeds drawn anew together, the same draw for both sides.
@@ -21,6 +21,7 @@ It needs what open_clip's trainer needs: `pip install 'open_clip_torch[training]
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,7 @@ from turns import (
     tell,
 )
 
+from domainclip.data.table import CAPTION_SEPARATOR
 from domainclip.model.folder import write_json
 
 QUIET = 240.0
@@ -56,10 +58,11 @@ def train_theirs(job: Job, folder: Path) -> Figures:
     source = Path(job["data"])
     data = scores.open_plain(source, job["domain"], job["size"])
     train = data.splits["train"]
+    written = read_written(source)
     pairs = [
         (source / name, text)
         for name, captions in zip(train.ids, train.captions, strict=True)
-        for text in captions
+        for text in written.get(name, captions)
     ][: job["rows"]]
     found = train_stock(
         pairs,
@@ -105,6 +108,13 @@ def train_ours(job: Job, folder: Path) -> Figures:
         data = scores.open_plain(Path(job["data"]), job["domain"], job["size"])
     scored = scores.find_pairs(model, data, scores.by_loader(model, data))
     return {**found, "recipe": job["recipe"], **_keep(folder, *scored)}
+
+
+def read_written(source: Path) -> dict[str, list[str]]:
+    """Return the captions of each picture as they were written, those that come twice included."""
+    with (source / "metadata.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("captions")]
+    return {row["file_name"]: row["captions"].split(CAPTION_SEPARATOR) for row in rows}
 
 
 def _means(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -183,7 +193,8 @@ def main() -> None:
         length = {"steps": 3, "batch": 32, "rows": 96} if args.tiny else {
             "steps": args.steps, "batch": 128, "rows": None
         }  # fmt: skip
-        there, here = out / "theirs" / f"{name}-{seed}", place / f"{name}-{seed}"
+        there = out / "theirs" / f"{name}-{args.size}-{args.steps}-{seed}"
+        here = place / f"{name}-{args.size}-{seed}"
         their_job = {"side": "theirs", **both, **length}
         if args.ours_only:
             theirs = read_figures(their_job, there)

@@ -12,20 +12,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from method_runs import RunFailed, read_recipe, train
+from method_runs import RunFailed, train
 from turns import describe_machine, mean_of, print_table, tell
 
-from domainclip.model.folder import CONFIGS, create_model, save_model
+from domainclip.model.folder import CARD, CONFIGS, create_model, save_model
+from domainclip.training.metrics import read_history
 
 PLAIN_VIT = {"layers": 6, "width": 192, "head_width": 64, "patch_size": 8}
 TOWERS = ("resnet10t", "resnet14t", "resnet18", "regnety_002", "convnext_atto", "vit")
 """Names of timm, and a ViT of six layers on patches of 8 pixels."""
-RATE = 2e-3
+RATE, HISTORY = 2e-3, "metrics.jsonl"
 
 
 def write_start(tower: str, size: int, seed: int, folder: Path) -> int:
@@ -41,7 +43,7 @@ def write_start(tower: str, size: int, seed: int, folder: Path) -> int:
     open_clip.add_model_config(configs)
     torch.manual_seed(seed)
     model, _ = create_model(f"small-{tower}")
-    if not (folder / "model").is_dir():
+    if not (folder / "model" / CARD).is_file():  # it is written last
         save_model(model, folder / "model", tree=None, card={})
     return sum(p.numel() for p in model.clip.visual.parameters())
 
@@ -77,8 +79,9 @@ def main() -> None:
                 tell(f"FAILED: {failure}")
                 continue
             top1 = [row["value"] for row in metrics["rows"] if row["metric"] == "top1"][-1]
-            seen = metrics["steps"] * read_recipe(folder).data.batch_size
-            found.append({"top1": top1, "pictures": seen / metrics["train_seconds"]})
+            speeds = [line.get("images_per_second") for line in read_history(folder / HISTORY)]
+            speed = statistics.median([one for one in speeds if one] or [float("nan")])
+            found.append({"top1": top1, "pictures": speed})
         if found:
             tops, speeds = ([one[key] for one in found] for key in ("top1", "pictures"))
             shown = (f"{top:.3f}" for top in (mean_of(tops), min(tops), max(tops)))

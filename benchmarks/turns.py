@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def take_turn(script: str | Path, job: Job, folder: Path) -> Figures | None:
     folder.mkdir(parents=True)
     write_json(folder / JOB, job)
     tell(f"{datetime.now(UTC):%H:%M:%S} {folder} (load {os.getloadavg()[0]:.1f})")
+    signal.signal(signal.SIGTERM, end)  # else the side would outlive what waits for it
     with (folder / LOG).open("w", encoding="utf-8") as log:
         command = [sys.executable, str(script), "--job", str(folder)]
         try:
@@ -63,6 +65,11 @@ def take_turn(script: str | Path, job: Job, folder: Path) -> Figures | None:
         last = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
         tell(f"FAILED: {folder / LOG}: {' | '.join(last[-2:])[:300]}")
     return figures
+
+
+def end(*_: object) -> None:
+    """End this process as a signal asks, so that what it waits for is ended too."""
+    sys.exit(143)
 
 
 def read_figures(job: Job, folder: Path) -> Figures | None:

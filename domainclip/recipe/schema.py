@@ -200,7 +200,10 @@ class Train(Section):
     minutes: Positive | None = None
     """Time to train, validation counted; turned into steps by a short probe before step 1."""
     validations: Annotated[int, Field(ge=1)] = 10
-    """Zero-shot validations over the run, evenly spaced; the best checkpoint is kept."""
+    """Validations over the run, evenly spaced; the best checkpoint is kept."""
+    choose_by: Literal["names", "captions"] = "names"
+    """What validation goes by: zero-shot top-1 by the names of labels, or recall@1 among pictures
+    and their captions. Without labels it is captions."""
     patience: Annotated[int, Field(ge=0)] = 0
     """Stop after so many validations without a better one; 0 for never."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

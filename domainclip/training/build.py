@@ -20,6 +20,7 @@ from domainclip.texts.views import TextViews
 
 from .fit import train_loader
 from .module import ContrastiveModule
+from .pairs import goes_by_pairs
 from .probe import TIMED, WARM, count_steps
 from .resolve import DEFAULT_MINUTES
 
@@ -99,6 +100,7 @@ def build_module(
         traits={n: sheet_claims(domain, data.tree, n) for n in classes if text.negatives},
     )
     said = [label_texts(data.tree, node, prompts) for node in classes]
+    pairs = data.reference_captions("val") if goes_by_pairs(recipe, data) else ()
 
     def embed_classes(model: DomainClip) -> Tensor:
         return embed_labels(model, said, prompts.pooling)
@@ -106,7 +108,7 @@ def build_module(
     return ContrastiveModule(
         model, views, recipe, recipe.train.steps or 1,
         embed_classes=embed_classes, classes=classes,
-        weights=data.drawn.weights, pairs=() if data.labelled else data.reference_captions("val"),
+        weights=data.drawn.weights, pairs=pairs,
     )  # fmt: skip
 
 

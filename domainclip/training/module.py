@@ -49,8 +49,8 @@ class ContrastiveModule(L.LightningModule):
             the model as it is; called once a validation.
         classes: Label node of each class, shape (classes,), in the same order.
         weights: Weight of each picture by its index, shape (n,); None where all count alike.
-        pairs: A caption of each validation picture, where there is one class alone: validation then
-            looks for captions by pictures, and the other way round.
+        pairs: A caption of each validation picture, where validation is to look for captions by
+            pictures, and the other way round; "" where it has none.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ from domainclip.errors import DataError
 from domainclip.evaluation.retrieval import find_hits
 from domainclip.inference.prompts import embed_labels
 from domainclip.model.clip import DomainClip
+from domainclip.recipe.schema import Recipe
 
 
 class Recall(NamedTuple):
@@ -51,15 +52,24 @@ def recall_pairs(
     )
 
 
-def require_pairs(data: PictureData) -> None:
-    """Check that validation has captions to look for, where no label tells the pictures apart.
+def goes_by_pairs(recipe: Recipe, data: PictureData) -> bool:
+    """Return whether validation looks for captions rather than for the names of labels."""
+    return not data.labelled or recipe.train.choose_by == "captions"
+
+
+def require_pairs(recipe: Recipe, data: PictureData) -> None:
+    """Check that there are captions where validation looks for them.
 
     Raises:
         DataError: If fewer than two validation pictures have one.
     """
-    if len([caption for caption in data.reference_captions("val") if caption]) < 2:
-        raise DataError(
-            "no label tells the pictures apart, and fewer than two validation pictures have a "
-            "caption: nothing can choose the best weights",
-            "give the validation pictures captions, or the pictures labels",
-        )
+    captions = [caption for caption in data.reference_captions("val") if caption]
+    if not goes_by_pairs(recipe, data) or len(captions) > 1:
+        return
+    why = "train.choose_by is captions" if data.labelled else "no label tells the pictures apart"
+    raise DataError(
+        f"{why}, and fewer than two validation pictures have a caption: nothing can choose the "
+        "best weights",
+        "give the validation pictures captions, or "
+        + ("choose by names: --train.choose_by names" if data.labelled else "the pictures labels"),
+    )

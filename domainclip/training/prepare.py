@@ -123,8 +123,8 @@ def prepare(
         "processes": world,
     }
     differs = check_same_start(folder, begun) if origins is None else []
+    require_pairs(recipe, data)
     if not data.labelled:
-        require_pairs(data)
         if twin:  # nothing would ever be said to a head for names
             model.drop_captions()
             one = recipe.model.model_copy(update={"heads": ("names",)})

@@ -53,6 +53,10 @@ class StopOnSignal(L.Callback):
         if self.stopped:
             end_now(trainer)
 
+    def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
+        """Give the signals back: Lightning calls no teardown then."""
+        self.teardown(trainer, module, "fit")
+
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():

@@ -148,8 +148,26 @@ def test_pairs_that_cannot_choose_are_refused(pairs, tmp_path):
             said = "" if row["split"] == "val" else row["caption"]
             place = str(pairs / row["file_name"])
             writer.writerow({**row, "file_name": place, "caption": said, "label": "half"})
+    asked = small_recipe(tmp_path / "run", data={"source": str(source)})
     with pytest.raises(DataError, match="fewer than two validation pictures have a caption"):
-        train(small_recipe(tmp_path / "run", data={"source": str(source)}), progress=False)
+        train(asked, progress=False)
+
+
+def test_labelled_pictures_may_be_chosen_by_their_captions(tmp_path):
+    length = {"choose_by": "captions", "steps": 2, "validations": 1}
+    done = train(small_recipe(tmp_path / "run", train=length), progress=False).folder
+    found = [line for line in read_history(done / "metrics.jsonl") if "val_recall1" in line]
+    assert len(found) == 1 and "val_top1" not in found[0]
+    assert any(row["metric"] == "top1" for row in read_metrics(done)["rows"])
+    with pytest.raises(DataError, match=r"train\.choose_by is captions.*") as refused:
+        length["choose_by"] = "captions"
+        folder = tmp_path / "photos"
+        for i in range(24):
+            place = folder / "ab"[i % 2] / f"{i}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((32, 32, 3), 10 * i, np.uint8)).save(place)
+        train(small_recipe(tmp_path / "no", data={"source": str(folder)}, train=length))
+    assert "--train.choose_by names" in refused.value.hint
 
 
 def test_captions_are_not_written_for_pictures_without_labels(pairs, tmp_path):

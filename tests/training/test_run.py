@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import open_clip
@@ -224,3 +225,14 @@ def test_unknown_prompt_set_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no prompt set 'defautl'"):
         train(recipe(tmp_path / "run", text={"prompts": "defautl"}), progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_fails_gives_ctrl_c_back(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("in the middle of a step")
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(ContrastiveModule, "training_step", fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        train(recipe(tmp_path / "run"), progress=False)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
