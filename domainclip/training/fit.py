@@ -126,14 +126,17 @@ def fit(
     )
     began = time.perf_counter()
     if not over:
-        with compiled(module.model, recipe.train.compile):
-            trainer.fit(
-                module,
-                train_loader(data, steps, done),
-                data.loader("val"),
-                ckpt_path=checkpoint,
-                weights_only=False if checkpoint else None,
-            )
+        try:
+            with compiled(module.model, recipe.train.compile):
+                trainer.fit(
+                    module,
+                    train_loader(data, steps, done),
+                    data.loader("val"),
+                    ckpt_path=checkpoint,
+                    weights_only=False if checkpoint else None,
+                )
+        finally:
+            stop.give_back()
     reached = max(done, trainer.global_step)
     finite = finite_weights(module)
     if finite and reached > max(done, module.validated):  # it ends between two validations

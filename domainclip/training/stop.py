@@ -53,12 +53,12 @@ class StopOnSignal(L.Callback):
         if self.stopped:
             end_now(trainer)
 
-    def on_exception(self, trainer: L.Trainer, module: Any, exception: BaseException) -> None:
-        """Give the signals back: Lightning calls no teardown then."""
-        self.teardown(trainer, module, "fit")
-
     def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Set the handlers that were there before; a run that fails sees no teardown."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
