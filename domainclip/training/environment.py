@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from domainclip import __version__
-from domainclip.model.clip import DomainClip
 from domainclip.paths import PACKAGE
 
 PACKAGES = (
@@ -51,16 +50,12 @@ def describe_environment(
 def digest_weights(model: nn.Module) -> str:
     """Return a digest of the weights that a run starts from.
 
-    A captions head that is a copy of the names head says nothing more. Position embeddings are left
-    out: where they are fitted to another size, two processors may differ in the last bit.
+    Position embeddings are left out: where they are fitted to another size, two processors may
+    differ in the last bit.
     """
     digest = hashlib.blake2b(digest_size=16)
-    twin = isinstance(model, DomainClip) and model.has_twin()
     for name, value in model.state_dict().items():
-        parts = name.split(".")
-        if twin and parts[0] in ("heads", "log_scales", "biases") and parts[1] == "captions":
-            continue
-        if not any(part.startswith("pos") or "position" in part for part in parts):
+        if not any(p.startswith("pos") or "position" in p for p in name.split(".")):
             digest.update(name.encode())
             digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

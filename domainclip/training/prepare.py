@@ -127,8 +127,6 @@ def prepare(
     if not data.labelled:
         if twin:  # nothing would ever be said to a head for names
             model.drop_captions()
-            one = recipe.model.model_copy(update={"heads": ("names",)})
-            recipe = recipe.model_copy(update={"model": one})
         elif "captions" in model.heads:
             say("no label tells the pictures apart: the head for names is not trained")
     elif twin and pretrained:

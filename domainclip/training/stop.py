@@ -53,12 +53,8 @@ class StopOnSignal(L.Callback):
         if self.stopped:
             end_now(trainer)
 
-    def teardown(self, trainer: L.Trainer, module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        self.give_back()
-
     def give_back(self) -> None:
-        """Set the handlers that were there before; a run that fails sees no teardown."""
+        """Set the handlers that were there before; Lightning's own teardown misses failed runs."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
