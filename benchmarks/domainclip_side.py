@@ -71,12 +71,15 @@ def train_timed(loaded: Loaded, folder: Path, seconds: float | None = None) -> d
         loaded: The recipe; its length is replaced where `seconds` are given.
         folder: A run folder is made in it.
         seconds: The time to take. A run that took much less of it, or more (the machine changed
-            its pace after the probe), is done again by a number of steps; of all attempts that
-            which fills the time best without overdrawing it stands.
+            its pace after the probe), is done again by a number of steps; of all attempts the one
+            stands that fills the time best without overdrawing it.
 
     Returns:
         `seconds` in all, of which `packing`, `before` (precision and probe) and `training`;
         `steps`, `images`, `run` (the folder), and `tries` (seconds of each attempt).
+
+    Raises:
+        RuntimeError: If no attempt kept to the time.
     """
     tries: list[dict[str, Any]] = []
     before = 0.0
@@ -114,6 +117,8 @@ def train_timed(loaded: Loaded, folder: Path, seconds: float | None = None) -> d
             if home is not None:
                 os.environ["DOMAINCLIP_HOME"] = home
     best = max(tries, key=lambda one: _fits(one["seconds"], seconds))
+    if seconds is not None and best["seconds"] > MOST * seconds:
+        raise RuntimeError(f"{TRIES} attempts took more than {seconds:.0f} seconds each")
     return {**best, "tries": [round(one["seconds"], 1) for one in tries]}
 
 

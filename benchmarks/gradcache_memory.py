@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from turns import Figures, Job, describe_machine, do_job, print_table, take_turn, tell
+from turns import MISSED, Figures, Job, describe_machine, do_job, print_table, take_turn, tell
 
 BAR = 1.3
 FULL = {"model": "ViT-B-16", "size": 224, "batch": 4096, "micro": 32, "plain": 128}
@@ -40,6 +40,7 @@ def step(job: Job, folder: Path) -> Figures:
     from domainclip.data.batches import Batch
     from domainclip.domains.contract import PromptSet
     from domainclip.domains.labels import LabelTree
+    from domainclip.model.cpu import speed_up
     from domainclip.model.folder import create_model
     from domainclip.recipe.schema import Recipe
     from domainclip.texts.views import TextViews
@@ -57,6 +58,8 @@ def step(job: Job, folder: Path) -> Figures:
     rng, n, size = np.random.default_rng(0), job["batch"], job["size"]
     torch.manual_seed(0)
     model, _ = create_model(job["model"], image_size=size)
+    model.to(memory_format=torch.channels_last)  # as a run prepares it
+    speed_up(model)
     model.start_logits(1 / 0.07)
     note("model")
     recipe = Recipe.model_validate({
@@ -177,7 +180,7 @@ def main() -> None:
     if len(done) < len(jobs):
         sys.exit("a side failed")
     ratio = done["parts"]["peak_mb"] / done["plain"]["peak_mb"]
-    verdict = "holds" if ratio <= BAR else "MISSED"
+    verdict = "holds" if ratio <= BAR else MISSED
     print(f"\nratio of the peaks {ratio:.2f}; bar {BAR}: {verdict}")
     write(args.out / name, {**done, "ratio": ratio})
     if args.small:

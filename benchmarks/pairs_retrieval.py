@@ -31,6 +31,8 @@ import numpy as np
 from domainclip_side import pin_recipe
 from numpy.typing import NDArray
 from turns import (
+    MISSED,
+    SEEDS,
     Figures,
     Job,
     describe_machine,
@@ -162,7 +164,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="pictures with captions")
     parser.add_argument("--domain", default="remote_sensing")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--recipe", default="captions")
+    parser.add_argument("--recipe", default="real_pairs")
     parser.add_argument("--size", type=int, default=96, help="side of the input in pixels")
     parser.add_argument(
         "--steps", type=int, default=280, help="of the other side; about 4 minutes on two cores"
@@ -220,8 +222,8 @@ def main() -> None:
             tell(f"{name} seed {seed}, {side} in {some['seconds']:.0f} s: {recalls}")
         summary = {"recipe": recipe, "options": options, "seeds": found}
         write_json(out / f"summary-{name}-{digest}.json", summary)
-    report(args, options, found, folders)
-    sys.exit(failed)
+    missed = report(args, options, found, folders) == MISSED
+    sys.exit(failed or missed)
 
 
 def report(
@@ -229,8 +231,8 @@ def report(
     options: list[str],
     found: dict[str, dict[str, Figures]],
     folders: Sequence[tuple[Path, Path]],
-) -> None:
-    """Print times and the six recalls of both sides, with the gain and its interval."""
+) -> str:
+    """Print times and six recalls of both sides, with gains and intervals; return the verdict."""
     print(f"\n{describe_machine()}; {args.data.resolve().name} at {args.size} px; recipe "
           f"{args.recipe} {' '.join(options)}; seeds {args.seeds}\n")  # fmt: skip
     sides = ("theirs", "ours")
@@ -240,7 +242,7 @@ def report(
     print()
     some = [seed for seed in found.values() if len(seed) == 2 or args.ours_only]
     if not some:
-        return
+        return ""
     means = {
         side: np.mean([list(s[side]["recalls"].values()) for s in some if side in s], axis=0)
         for side in sides
@@ -252,7 +254,7 @@ def report(
             [measure, *(f"{mean[i]:.3f}" for mean in means.values())]
             for i, measure in enumerate(measures)
         ])  # fmt: skip
-        return
+        return ""
     low, high = interval(*zip(*folders, strict=True), args.resamples)
     gain = means["ours"] - means["theirs"]
     print_table(
@@ -267,12 +269,17 @@ def report(
             for i, measure in enumerate(measures)
         ],
     )  # fmt: skip
+    verdict = "holds" if (gain > 0).all() else MISSED
+    if len(folders) < max(SEEDS, len(args.seeds)):
+        verdict = "not all runs are there"
     print(
-        f"\nbetter on {int((gain > 0).sum())} of 6, beyond chance on {int((low > 0).sum())} "
-        f"(bar: better on each of the six), {len(folders)} of {len(args.seeds)} seeds"
+        f"\nbetter on {int((gain > 0).sum())} of 6, beyond chance on {int((low > 0).sum())}, "
+        f"{len(folders)} seeds (bar: better on each of the six, {SEEDS} seeds; {verdict})"
     )
     if args.tiny:
         print("--tiny: the figures mean nothing")
+        return ""
+    return verdict
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Sides of a comparison that run in turn, each in a process of its own, and are kept once done.
 
-A side is told what to do by a job, a plain dictionary. Its folder keeps the job, the log and what
-came out; the same job asked for again is read from there, another one replaces it.
+A side is told what to do by a job, a plain dictionary. Its folder keeps the job and the machine,
+the log and what came out; the same job asked for again on the same machine is read from there,
+another one replaces it.
 
 Figures want a machine that does nothing else: beside other work two threads can be slower than one,
 by several times, as each waits for the other at every operation (`load` of a result tells, before
@@ -28,6 +29,8 @@ from domainclip.model.folder import write_json
 from domainclip.training.environment import git_commit, processor_name
 
 JOB, RESULT, LOG = "job.json", "result.json", "log.txt"
+MISSED, SEEDS = "MISSED", 3
+"""What a table says of a bar that is not reached, and the seeds that a bar is judged on."""
 HOURS = 3
 """A side that takes longer hangs."""
 Job = dict[str, Any]
@@ -45,13 +48,12 @@ def take_turn(script: str | Path, job: Job, folder: Path) -> Figures | None:
     Returns:
         The figures, or None where the side failed: its log says why, and asking again tries again.
     """
-    job = json.loads(json.dumps(job, default=str))
     done = read_figures(job, folder)
     if done is not None:
         return done
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    write_json(folder / JOB, job)
+    write_json(folder / JOB, _here(job))
     tell(f"{datetime.now(UTC):%H:%M:%S} {folder} (load {os.getloadavg()[0]:.1f})")
     signal.signal(signal.SIGTERM, end)  # else the side would outlive what waits for it
     with (folder / LOG).open("w", encoding="utf-8") as log:
@@ -75,10 +77,20 @@ def end(*_: object) -> None:
 def read_figures(job: Job, folder: Path) -> Figures | None:
     """Return the figures of a finished side, None where there are none of this job."""
     try:
-        same = json.loads((folder / JOB).read_text("utf-8")) == json.loads(json.dumps(job))
+        same = json.loads((folder / JOB).read_text("utf-8")) == _here(job)
         return dict(json.loads((folder / RESULT).read_text("utf-8"))) if same else None
     except (OSError, ValueError):
         return None
+
+
+def _here(job: Job) -> Job:
+    """Return a job as it is written down: plain JSON, with the machine that it is done on."""
+    return {**json.loads(json.dumps(job, default=str)), "machine": machine()}
+
+
+def machine() -> str:
+    """Return the processor, its cores and the threads that are used."""
+    return f"{processor_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
 def do_job(folder: Path, sides: dict[str, Callable[[Job, Path], Figures]]) -> None:
@@ -104,8 +116,7 @@ def today() -> str:
 def describe_machine() -> str:
     """Return the line that says where and when, for a table's head."""
     commit = (git_commit() or "no commit")[:10]
-    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    return f"{today()}, {processor_name()}, {cores}, {commit}"
+    return f"{today()}, {machine()}, {commit}"
 
 
 def tell(line: str) -> None:

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
+from open_clip.transformer import PatchDropout
 from timm.layers.norm_act import convert_sync_batchnorm
+from timm.layers.patch_dropout import PatchDropout as TimmPatchDropout
 from timm.models._manipulate import group_with_matcher
 from torch import nn
 
@@ -123,15 +125,17 @@ def drop_patches(model: DomainClip, share: float) -> None:
     Raises:
         UsageError: If the tower has no patches that it could leave out.
     """
-    from open_clip.transformer import PatchDropout
-
     visual = model.clip.visual
-    if not hasattr(visual, "patch_dropout"):
+    trunk: Any = getattr(visual, "trunk", None)
+    if hasattr(visual, "patch_dropout"):
+        visual.patch_dropout = PatchDropout(share)
+    elif hasattr(trunk, "patch_drop"):  # timm's ViT, of SigLIP for one
+        trunk.patch_drop = TimmPatchDropout(share, trunk.num_prefix_tokens)
+    else:
         raise UsageError(
-            f"model.patch_dropout needs open_clip's own ViT, not {_kind(model, 'image')}",
+            f"model.patch_dropout needs an image tower of patches, not {_kind(model, 'image')}",
             "leave it out, or name a ViT such as ViT-B-32",
         )
-    visual.patch_dropout = PatchDropout(share)
 
 
 def _kind(model: DomainClip, tower: Tower) -> str:

@@ -220,7 +220,7 @@ class Train(Section):
     wise_ft: bool = False
     """At the end, mix the weights with those at the start, as much as validation likes best."""
     compile: bool = False
-    """Compile the towers: minutes at the start, pays on a GPU and in long runs."""
+    """Compile the towers: minutes at the start, which a long run on a GPU can win back."""
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Beside `metrics.jsonl` and `metrics.csv`; each needs its package."""
     devices: Count = 1

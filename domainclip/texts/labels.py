@@ -9,6 +9,9 @@ from domainclip.domains.labels import LabelTree
 NAME_VIEWS = ("formal", "common", "path", "formal_common", "path_common")
 """The five name views of BioCLIP (arXiv:2311.18803, section 3.2), under neutral names."""
 
+WITHOUT_COMMON = {"common": "formal", "formal_common": "formal", "path_common": "path"}
+"""The view that stands in for each one that a label without a common name lacks."""
+
 
 def say_label(tree: LabelTree, node: int) -> dict[str, str]:
     """Return the name views that a label has; those with a common name only where it has one."""

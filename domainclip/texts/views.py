@@ -15,7 +15,7 @@ from domainclip.domains.contract import PromptSet, Traits, TraitWords
 from domainclip.domains.labels import LabelTree
 from domainclip.knowledge.lexicon import Lexicon
 
-from .labels import NAME_VIEWS, say_label
+from .labels import NAME_VIEWS, WITHOUT_COMMON, say_label
 from .nameless import take_names_out
 from .parts import caption_parts
 from .wrong import KEPT, WrongCaptions
@@ -276,16 +276,20 @@ class TextViews:
         return NAME_VIEWS[at] if cumulated[-1] else ""
 
     def _say(self, node: int, view: str, which: NDArray[np.float64]) -> str:
-        """Say a label by a view, or by one of its own where the label lacks it."""
+        """Say a label by a view, or by one that is drawn where that is ""."""
         if node not in self._said:
             views = say_label(self.tree, node)
-            weights = np.array([self.weights[v] for v in views])
-            if not weights.sum():
-                weights = np.ones(len(views))
-            self._said[node] = views, np.cumsum(weights) / weights.sum()
+            weights = dict.fromkeys(views, 0.0)
+            for wanted, weight in self.weights.items():
+                weights[wanted if wanted in views else WITHOUT_COMMON[wanted]] += weight
+            chances = (
+                np.array([*weights.values()]) if any(weights.values()) else np.ones(len(views))
+            )
+            self._said[node] = views, np.cumsum(chances) / chances.sum()
         views, cumulated = self._said[node]
-        drawn = [*views.values()][int(np.searchsorted(cumulated, which[0], side="right"))]
-        text = self.prompts.clean(views.get(view, drawn))
+        if not view:
+            view = [*views][int(np.searchsorted(cumulated, which[0], side="right"))]
+        text = self.prompts.clean(views[view if view in views else WITHOUT_COMMON[view]])
         if which[1] < self.template_share:
             templates = self.prompts.templates
             return templates[int(which[2] * len(templates))].replace("{}", text)

@@ -98,10 +98,13 @@ class Objective(nn.Module):
         )
         total = 0.0 * (pooled.sum() + encoded.sum() + sum(p.sum() for p in rest))
         self.heard = set()
-        world, m = count_processes(), len(said.pictures)
+        world, counted = count_processes(), 0
         mine = said.pictures // (len(pooled) // world) == process_rank()
         for head, chosen in zip(HEADS, (~said.draw.is_caption, said.draw.is_caption), strict=True):
             draws = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
+            # A head counts by its pictures, not by how many captions each of them was given.
+            count = len(torch.unique(said.pictures[draws]))
+            counted += count
             if len(draws) < 2:
                 continue
             self.heard.add(model.head(head))
@@ -118,8 +121,8 @@ class Objective(nn.Module):
                 part = siglip_loss(images, texts, scale, model.bias(head), pairing, **also)
             else:
                 part = clip_loss(images, texts, scale, pairing, **also)
-            total = total + part * (len(draws) / m)
-        return total * world
+            total = total + part * count
+        return total * (world / counted)
 
     def _pair(
         self, head: str, nodes: Tensor, said: Said, draws: Tensor, rows: Tensor | None

@@ -62,8 +62,8 @@ class Prepared:
     precision: str
     environment: dict[str, Any]
     """What `environment.json` says."""
-    warned: list[str]
-    """Warnings that have been said."""
+    remarks: list[str]
+    """What has been said of the recipe that the report should hold too."""
 
 
 def prepare(
@@ -131,9 +131,10 @@ def prepare(
             say("no label tells the pictures apart: the head for names is not trained")
     elif twin and pretrained:
         say("the model has no head for captions of its own: it starts as a copy of that for names")
-    for line in check_texts(
+    remarks = check_texts(
         recipe, data.labelled, data.captions["train"], *data.stored.get("train", ())
-    ):
+    )
+    for line in remarks:
         say(line)
     if data.caption_sources:  # a newer generation of captions does not change the run
         pinned = recipe.data.model_copy(update={"captions": data.caption_sources})
@@ -143,8 +144,6 @@ def prepare(
         speed_up(model)
     module = build_module(recipe, model, data, prompts)
     model.preprocess = replace(model.preprocess, resize=data.side)
-    for line in _say_statistics(recipe, model, device):
-        say(line)
     trial = train_loader(data, 1, 0)
     precision = agree(pick_precision(recipe.train.precision, device, module, trial))
     recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
@@ -154,6 +153,9 @@ def prepare(
         recipe = agree(find_steps(recipe, module, data, device, precision))
         module = build_module(recipe, model, data, prompts)
         module.features = features
+    statistics = say_statistics(recipe, model, device)
+    for line in statistics:
+        say(line)
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
     environment |= begun
@@ -169,21 +171,28 @@ def prepare(
         say(f"warning: {line}")
     return Prepared(
         recipe, domain, prompts, data, module, pretrained, start, device, precision, environment,
-        warned,
+        [*remarks, *statistics, *warned],
     )  # fmt: skip
 
 
-def _say_statistics(recipe: Recipe, model: DomainClip, device: str) -> list[str]:
-    """Say whose statistics batch norms go by, where it is not the whole batch."""
+def say_statistics(recipe: Recipe, model: DomainClip, device: str) -> list[str]:
+    """Say whose statistics batch norms go by, where it is not the whole batch.
+
+    Args:
+        recipe: Resolved, so that `train.micro_batch` is less than a device's share of the batch.
+        model: The model.
+        device: GPUs share their statistics, processes on the CPU do not.
+    """
     micro, world = recipe.train.micro_batch, count_processes()
+    shared = world if device == "cuda" else 1
     if not has_batch_statistics(model.clip):
         return []
     if micro:
         return [
-            f"this model normalises by batch statistics: they are those of {micro} pictures, and "
-            "are updated once for each such chunk"
+            f"this model normalises by batch statistics: they are those of {micro * shared} "
+            "pictures, and are updated once for each such chunk"
         ]
-    if world > 1 and device != "cuda":
+    if world > shared:
         return [
             "this model normalises by batch statistics: in each process they are those of its own "
             f"{recipe.data.batch_size // world} pictures"

@@ -25,7 +25,8 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
         pictures: Number of training pictures, which turns epochs into steps.
 
     Raises:
-        UsageError: If the parts of a batch do not divide what each process has of it.
+        UsageError: If the parts of a batch do not divide what each process has of it, or the length
+            of a run with sharded weights would have to be found out, which takes them whole.
     """
     wrong = uneven_parts(recipe.data.batch_size, recipe.train.micro_batch, count_processes())
     if wrong:  # torchrun and SLURM say how many processes there are, not the recipe
@@ -43,6 +44,12 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
         own = recipe.data.batch_size - recipe.data.replayed
         steps = max(1, round(length.epochs * pictures / own))
         updates |= {"steps": steps, "epochs": None}
+    elif length.steps is None and length.strategy == "fsdp" and count_processes() > 1:
+        raise UsageError(
+            "train.strategy fsdp needs a length in steps: how many fit into a time is found out by "
+            "steps of the whole model on each device",
+            "give train.steps or train.epochs",
+        )
     elif length.steps is None and length.minutes is None:
         updates["minutes"] = DEFAULT_MINUTES
     return recipe.model_copy(

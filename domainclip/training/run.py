@@ -177,7 +177,7 @@ def _finish(
     remarks += [say_prefixes(model.prefixes)] if model.prefixes else []
     for remark in remarks:
         say(remark)
-    remarks = [*run.warned, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
+    remarks = [*run.remarks, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
     save_trained(folder, model, data, recipe, run.domain, run.pretrained)
     schematic = recipe.data.source == "builtin"
     write_json(

@@ -145,6 +145,20 @@ def test_attention_pools_are_left_out_since_adapters_would_do_nothing(build, tra
     assert not any("attnpool" in n for n in grads)
 
 
+def test_a_merged_weight_is_the_published_sum(build, train_a_little):
+    # W + (alpha / rank) B A: Hu et al. 2021 (arXiv:2106.09685), section 4.1
+    model = build("vit")
+    name = "clip.visual.transformer.resblocks.0.mlp.c_fc"
+    weight = model.get_submodule(name).weight.detach().clone()
+    add_adapters(model, 4, 12.0)
+    train_a_little(model.train())
+    layer = model.get_submodule(name)
+    down, up = (m["default"].weight.detach() for m in (layer.lora_A, layer.lora_B))
+    assert down.shape[0] == 4 and up.abs().max() > 0
+    merge_adapters(model)
+    torch.testing.assert_close(model.get_submodule(name).weight, weight + 3.0 * up @ down)
+
+
 def test_blocks_are_adapted_as_the_literature_has_it(build):
     model = build("vit")
     add_adapters(model, 4, 8.0)

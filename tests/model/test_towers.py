@@ -123,6 +123,28 @@ def test_patches_are_left_out_in_training_only(build):
     assert seen == [1 + 4, 1 + 16]  # the class token stays
 
 
+@pytest.mark.parametrize(("pool", "prefix"), [("token", 1), ("map", 0)])
+def test_a_timm_vit_leaves_patches_out_too(pool, prefix):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": pool,
+                      "timm_proj": "linear", "image_size": 224}  # fmt: skip
+            if pool == "map":  # as SigLIP's
+                vision |= {"timm_model_name": "vit_base_patch16_siglip_224", "timm_proj": "none"}
+            self.clip = open_clip.CustomTextCLIP(32, vision, VIT["text_cfg"])
+
+    model = Model().train()
+    drop_patches(model, 0.75)
+    visual = model.clip.visual
+    seen: list[int] = []
+    visual.trunk.blocks[0].register_forward_hook(lambda m, a, out: seen.append(out.shape[1]))
+    pixels = torch.randn(2, 3, 224, 224)
+    visual(pixels)
+    model.eval().clip.visual(pixels)
+    assert seen == [prefix + 49, prefix + 196]
+
+
 @pytest.mark.parametrize(("name", "kind"), [("small", "ResNet"), ("resnet", "ModifiedResNet")])
 def test_only_a_vit_leaves_patches_out(build, name, kind):
     with pytest.raises(UsageError, match=f"not {kind}"):

@@ -86,10 +86,26 @@ def test_a_batch_draw_says_all_by_captions_or_by_one_view():
     }  # fmt: skip  # the path leaves out a genus that the name says again
 
 
-def test_a_label_that_lacks_the_view_of_the_batch_takes_one_of_its_own():
-    of = TextViews(TREE, PromptSet(), {"common": 1.0}, draw="batch", template_share=0)
-    draw = of.draw(np.array([MONARCH, TIGER]), np.arange(2), (0,))
-    assert said(draw, 0) == ["monarch"] and said(draw, 1) == ["Danaus chrysippus"]
+@pytest.mark.parametrize("draw", ["sample", "batch"])
+@pytest.mark.parametrize(
+    ("view", "common", "without"),
+    [
+        ("common", "monarch", "Danaus chrysippus"),
+        ("formal_common", "Danaus plexippus with common name monarch", "Danaus chrysippus"),
+        ("path_common", "Nymphalidae Danaus plexippus with common name monarch",
+         "Nymphalidae Danaus chrysippus"),
+    ],
+)  # fmt: skip
+def test_without_a_common_name_the_view_without_one_stands_in(view, common, without, draw):
+    families = LabelTree.from_columns(
+        {"family": ["Nymphalidae"] * 2, "species": ["Danaus plexippus", "Danaus chrysippus"],
+         "common_name": ["monarch", ""]}
+    )  # fmt: skip
+    of = TextViews(families, PromptSet(), {view: 1.0}, draw=draw, template_share=0)
+    nodes = [families.find(name)[0] for name in ("Danaus plexippus", "Danaus chrysippus")]
+    for step in range(10):
+        drawn = of.draw(np.array(nodes), np.arange(2), (0, step))
+        assert said(drawn, 0) == [common] and said(drawn, 1) == [without]
 
 
 def test_views_of_batches_come_by_their_weights():

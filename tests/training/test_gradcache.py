@@ -8,8 +8,10 @@ from small_recipe import small_recipe
 from tiny_module import batch, build
 
 from domainclip.data.batches import Batch
+from domainclip.errors import UsageError
 from domainclip.training.gradcache import has_batch_statistics
 from domainclip.training.module import ContrastiveModule
+from domainclip.training.prepare import say_statistics
 from domainclip.training.resolve import resolve
 
 
@@ -87,6 +89,32 @@ def test_a_step_is_the_same_whatever_came_before():
     one = float(module.loss(data).detach())
     torch.rand(7)
     assert float(module.loss(data).detach()) == one
+
+
+@pytest.mark.parametrize(
+    ("device", "world", "micro", "told"),
+    [
+        ("cpu", 1, 0, ""), ("cpu", 1, 4, "those of 4 pictures, and are updated once"),
+        ("cpu", 2, 0, "in each process they are those of its own 4 pictures"),
+        ("cuda", 2, 0, ""), ("cuda", 2, 2, "those of 4 pictures, and are updated once"),
+    ],
+)  # fmt: skip
+def test_it_is_said_whose_statistics_norms_go_by(device, world, micro, told, monkeypatch):
+    monkeypatch.setattr("domainclip.training.prepare.count_processes", lambda: world)
+    asked = small_recipe(train={"micro_batch": micro})
+    assert say_statistics(asked, build("vit").model, device) == []
+    said = say_statistics(asked, build("resnet").model, device)
+    assert len(said) == bool(told) and told in "".join(said)
+
+
+def test_sharded_weights_want_a_length_in_steps(monkeypatch):
+    monkeypatch.setattr("domainclip.training.resolve.count_processes", lambda: 2)
+    sharded = {"strategy": "fsdp", "micro_batch": 0}
+    with pytest.raises(UsageError, match=r"fsdp needs a length in steps") as caught:
+        resolve(small_recipe(train={**sharded, "steps": None}), False, "cpu", "float32", 24)
+    assert "train.epochs" in caught.value.hint
+    by_epochs = small_recipe(train={**sharded, "steps": None, "epochs": 2})
+    assert resolve(by_epochs, False, "cpu", "float32", 24).train.steps == 6
 
 
 @pytest.mark.parametrize(("micro", "left"), [(4, 4), (8, 0), (16, 0)])

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 from small_recipe import small_recipe
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from domainclip.errors import UsageError
 from domainclip.recipe.schema import Recipe
@@ -41,10 +43,18 @@ def test_lines_and_table_say_the_same(tmp_path):
     assert steps[-1]["seconds_left"] == 0 <= steps[0]["seconds_left"]
 
 
+def test_the_bar_shows_rate_waiting_memory_and_time_left(tmp_path, capsys):
+    train(recipe(tmp_path / "run", steps=10, validations=1), progress=True)
+    bars = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    last = [line for line in bars if line.startswith("training:")][-1]
+    # 10 steps of 8 pictures, in minutes and seconds spent and left
+    told = r"training: 100%\|.*\| 80\.0/80\.0 \[\d\d:\d\d<00:00, [\d.k]+ pictures/s, "
+    assert re.match(told + r"loss \d+\.\d{3}, val .*, wait \d+%, \d+\.\d GB\]", last), last
+
+
 def test_tensorboard_gets_the_figures(tmp_path):
-    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = train(recipe(tmp_path / "run", loggers=["tensorboard"]), progress=False).folder
-    events = reading.EventAccumulator(str(run / "tensorboard")).Reload()
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
     lines = check_table(run)
     for name in ("train_loss", "val_top1", "images_per_second"):
         wanted = [(x["step"], x[name]) for x in lines if name in x]
@@ -55,7 +65,6 @@ def test_tensorboard_gets_the_figures(tmp_path):
 
 @pytest.mark.slow
 def test_wandb_stays_offline_and_keeps_to_the_run_folder(tmp_path, run_python):
-    pytest.importorskip("wandb")
     values = recipe(tmp_path / "run", loggers=["wandb"]).model_dump(mode="json")
     code = (
         "import json\nfrom domainclip.recipe.schema import Recipe\n"

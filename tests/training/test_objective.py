@@ -9,9 +9,12 @@ from tiny_module import batch, build
 from torch.nn import functional
 
 from domainclip.data.batches import Batch
+from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import LabelTree
+from domainclip.domains.registry import get_domain
+from domainclip.model.clip import PREFIXES
 from domainclip.recipe.schema import Loss
-from domainclip.texts.views import Draw
+from domainclip.texts.views import Draw, TextViews
 from domainclip.training.objective import Objective, Said
 from domainclip.training.optimizer import build_optimizer
 
@@ -116,6 +119,17 @@ def test_all_captions_of_a_picture_are_right_for_it(targets):
     assert loss == pytest.approx(by_hand(images, texts, 5.0, right, [1, 1, 1]), rel=1e-5)
 
 
+def test_a_head_counts_by_its_pictures_however_many_captions_these_have():
+    drawn = [(0, False, 0), (1, False, 1), (2, True, 2), (3, True, 2), (4, True, 3), (5, True, 3)]
+    model, nodes = TwoHeads("names", "captions"), [ONE, THREE, ONE, THREE]
+    loss, pooled, texts, _ = measure(model, say(drawn), nodes)
+    own = np.eye(2).tolist()
+    names = by_hand(pooled[:2], texts[:2], 3.0, own, [1, 1])
+    images, right = pooled.flip(1)[[2, 2, 3, 3]], np.kron(np.eye(2), np.ones((2, 2))).tolist()
+    captions = by_hand(images, texts[2:], 5.0, right, [1] * 4)
+    assert loss == pytest.approx((names + captions) / 2, rel=1e-5)
+
+
 def test_where_no_label_tells_pictures_apart_their_captions_are_wrong_for_each_other():
     said = say([(0, True, 0), (1, True, 1), (2, True, 2)])
     loss, pooled, texts, objective = measure(TwoHeads("names", "captions"), said, [ONE, ONE, ONE])
@@ -183,6 +197,26 @@ def test_a_head_that_nothing_is_said_to_stays_as_it_is():
     optimizer.step()
     same = {n for n, p in module.model.named_parameters() if torch.equal(p, before[n])}
     assert same == {n for n in before if "captions" in n} != set()
+
+
+def test_each_text_is_tokenised_with_the_prefix_of_its_kind():
+    module = build("vit")
+    module.model.prefixes = dict(PREFIXES)
+    module.views = TextViews(
+        module.views.tree, PromptSet(), {"formal": 1.0},
+        [(f"It has {i + 2} dark spots.",) for i in range(12)], caption_share=0.5, negatives=1,
+        words=get_domain("biology").knowledge.words(),
+    )  # fmt: skip
+    said = module.say(batch(module.views.tree))
+    wrong = set(said.draw.wrong[:, 0].tolist())
+    kinds = said.draw.text_is_caption
+    assert wrong and kinds[[*wrong]].all() and 0 < kinds.sum() < len(kinds)
+    prefixed = [
+        f"{PREFIXES['captions' if caption else 'names']} {text}"
+        for text, caption in zip(said.draw.texts, kinds, strict=True)
+    ]
+    module.model.prefixes = {}
+    assert torch.equal(said.tokens, module.model.tokenize(prefixed, "names"))
 
 
 def test_tokens_are_kept_within_bounds_and_wrong_captions_are_not():
