@@ -37,8 +37,8 @@ class Replay:
 def open_replay(recipe: Recipe, domain: Domain, side: int) -> Replay:
     """Open the pictures of `data.replay`, packed where that has not been done.
 
-    A picture is said by its captions, or where it has none by its label. Where the source names
-    splits, those held out stay out. At most `data.limit` pictures are taken.
+    A picture is paired with its captions, or where it has none with its label. Where the source
+    names splits, those held out stay out. At most `data.limit` pictures are taken.
 
     Args:
         recipe: The recipe.

@@ -111,7 +111,7 @@ class Model(Section):
 
 
 class Text(Section):
-    """What is said of a picture in training: weights of the text views, and how they are drawn."""
+    """Texts that pictures are paired with: weights of the views, and how they are drawn."""
 
     formal: Annotated[float, Field(ge=0)] = 1.0
     """The formal name of the label."""
@@ -166,7 +166,7 @@ class Loss(Section):
     """Initial logit bias of `siglip`; unset, that of a pretrained model, or -10."""
     gates: bool = False
     """Weigh a pair less where picture and text, or name and caption, agree less than usual; for
-    `text.both`, where a picture is said by a name and by captions."""
+    `text.both`, where a picture is paired with a name and with captions."""
 
 
 class Optim(Section):

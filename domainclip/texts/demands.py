@@ -23,7 +23,7 @@ def check_texts(recipe: Recipe, labelled: bool, *sources: Sequence[Sequence[str]
 
     Args:
         recipe: The recipe.
-        labelled: Whether labels tell the pictures apart; else all is said by captions.
+        labelled: Whether labels tell the pictures apart; else captions do.
         sources: Sources of captions, each with the captions of every training picture.
 
     Returns:
@@ -73,7 +73,7 @@ def check_texts(recipe: Recipe, labelled: bool, *sources: Sequence[Sequence[str]
         keys = {
             "text.both": text.both, "text.nameless": text.nameless, "loss.gates": recipe.loss.gates
         }  # fmt: skip
-        said = "no label tells the pictures apart: all is said by captions"
+        said = "no label tells the pictures apart: pictures are paired with captions alone"
         if asked_for := ", ".join(key for key, wanted in keys.items() if wanted):
             said += f"; {asked_for} {'do' if ',' in asked_for else 'does'} nothing"
         return [said]
@@ -95,5 +95,6 @@ def check_texts(recipe: Recipe, labelled: bool, *sources: Sequence[Sequence[str]
         idle.append("the captions head")
     does = "does" if len(idle) == 1 else "do"
     return [
-        f"no training picture has a caption: all is said by names; {', '.join(idle)} {does} nothing"
+        "no training picture has a caption: pictures are paired with names alone; "
+        f"{', '.join(idle)} {does} nothing"
     ]

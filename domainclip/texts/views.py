@@ -55,9 +55,9 @@ class TextViews:
             allowed.
         stored: The same for each further source of captions, such as a caption store.
         replay: The captions of every replayed picture, none empty. In a batch its node is negative
-            and its index follows on those of `captions`. It is said by a caption that counts as a
+            and its index follows on those of `captions`. It is given a caption that counts as a
             name, since a general model's own space is that of the names.
-        caption_share: Probability that a picture with captions is said by one of them.
+        caption_share: Probability that a picture with captions is paired with one of them.
         original_share: Probability that this is one of its own, where it has stored ones too; all
             sources of stored captions are equally likely.
         both: Say every picture by a name, and those with a caption by one beside it, rather than by
@@ -67,7 +67,7 @@ class TextViews:
         draw: `sample` decides for each picture whether a caption is said, and which name view;
             `batch` once for all, and a label that lacks the view takes one of its own. BioCLIP
             (arXiv:2311.18803) draws by sample, BioCAP (arXiv:2510.20095) by batch.
-        caption_draws: Different captions or parts that a picture is said by at once, as in DreamLIP
+        caption_draws: Different captions or parts that a picture is given at once, as in DreamLIP
             (arXiv:2403.17007); fewer where it has fewer.
         nameless: Probability that a drawn caption loses the names of its label, `take_names_out`.
         nouns: What pictures of a label show, by node, said in the place of its names.

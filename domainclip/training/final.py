@@ -57,8 +57,8 @@ def test_model(
 ) -> FinalTest:
     """Score the model on its test splits.
 
-    Labels that were trained on are said by their names, through the names head. Labels that were
-    not are said by descriptions without a name, through the captions head: once among themselves,
+    Labels that were trained on are told by their names, through the names head. Labels that were
+    not are told by descriptions without a name, through the captions head: once among themselves,
     and once among all labels, all of them described. Where pictures have captions, they are looked
     for among each other through the captions head.
     """

@@ -48,7 +48,7 @@ def test_they_are_trained_on_validated_and_tested(pairs, tmp_path, capsys):
     )
     done = train(asked)
     said = capsys.readouterr().err
-    assert "no label tells the pictures apart: all is said by captions" in said
+    assert "no label tells the pictures apart: pictures are paired with captions alone" in said
     assert "no picture has a label: only captions tell them apart" in said
     assert "'5.png', '40.png'" in said and "it has no label and no caption" in said
     history = read_history(done.folder / "metrics.jsonl")
