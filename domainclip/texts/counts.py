@@ -14,9 +14,9 @@ from domainclip.knowledge.wordings import LINKS
 from .swaps import Swap
 
 _WORDS = "one two three four five six seven eight nine ten"
-_NUMBERS = _WORDS.split()
+NUMBERS = _WORDS.split()
 _COUNT = re.compile(
-    rf"(?<![\w'’.,/:-])(?:a single|{'|'.join(_NUMBERS)}|[2-9]|1[0-9])(?![\w'’%/:°-]|[.,]\d)", re.I
+    rf"(?<![\w'’.,/:-])(?:a single|{'|'.join(NUMBERS)}|[2-9]|1[0-9])(?![\w'’%/:°-]|[.,]\d)", re.I
 )
 _AMOUNTS = {
     "several": ("no",), "numerous": ("no", "few"), "many": ("no", "few"), "a few": ("many", "no"),
@@ -43,7 +43,7 @@ _HAS = {"without": "with", "lacks": "has", "lack": "have", "lacking": "with"}
 _NOT = re.compile(r"(?<![\w-])(is|are|was|were) not (?!only|very|quite|always|yet|all\b)", re.I)
 _JOINT = re.compile(r"(?:,|\b(?:and|with|has|have|showing))\s+$", re.IGNORECASE)
 _DENIED = re.compile(r"\b(?:no|not|without|lacks?|lacking|never)\b", re.IGNORECASE)
-_OPENERS = _STOPS | frozenset({"several", "many", "few", "some", *_NUMBERS})
+_OPENERS = _STOPS | frozenset({"several", "many", "few", "some", *NUMBERS})
 
 
 def find_counts(text: str) -> list[list[Swap]]:
@@ -92,13 +92,13 @@ def _other_counts(text: str, match: re.Match[str]) -> Iterator[Swap]:
     words = _noun_words(text, match.end())
     if not words or not _is_counted(text, match) or {*words} & _NO_COUNT:
         return
-    n = 1 if said == "a single" else int(said) if said.isdigit() else _NUMBERS.index(said) + 1
+    n = 1 if said == "a single" else int(said) if said.isdigit() else NUMBERS.index(said) + 1
     noun = words[-1]
     if n > 1:
         if _is_plural(noun):
             for count in sorted({n - 1, n + 1, n + 2, 2 * n} - {1}):
-                if said.isdigit() or count <= len(_NUMBERS):
-                    number = str(count) if said.isdigit() else _NUMBERS[count - 1]
+                if said.isdigit() or count <= len(NUMBERS):
+                    number = str(count) if said.isdigit() else NUMBERS[count - 1]
                     yield Swap(*match.span(), number)
         return
     if noun.endswith(("s", "ing", "ed", "ly", "er")) or noun in _OPENERS or noun != fold_word(noun):
@@ -107,11 +107,12 @@ def _other_counts(text: str, match: re.Match[str]) -> Iterator[Swap]:
     for _ in words:
         step = _WORD.match(text, end)
         end = step.end() if step else end
-    for other in _NUMBERS[1:4]:
-        yield Swap(match.start(), end, f"{other}{text[match.end() : end]}{_ending(noun)}")
+    for other in NUMBERS[1:4]:
+        yield Swap(match.start(), end, f"{other}{text[match.end() : end]}{plural_ending(noun)}")
 
 
-def _ending(noun: str) -> str:
+def plural_ending(noun: str) -> str:
+    """Return what a regular noun gets in the plural."""
     return "es" if noun.endswith(("ch", "sh", "x", "z")) else "s"
 
 

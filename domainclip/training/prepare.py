@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,9 +24,11 @@ from domainclip.model.clip import DomainClip
 from domainclip.model.cpu import speed_up
 from domainclip.model.device import pick_device
 from domainclip.model.folder import built_in_configs
+from domainclip.model.vocabulary import keep_used_tokens
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten
 from domainclip.texts.demands import check_texts
+from domainclip.texts.vocabulary import list_texts
 
 from .advice import advise_recipe
 from .build import build_model, build_module, find_prompts, find_steps, say_start
@@ -143,6 +146,10 @@ def prepare(
     if device == "cpu":
         speed_up(model)
     module = build_module(recipe, model, data, prompts)
+    if device == "cpu" and recipe.train.strategy == "ddp":
+        words = domain.knowledge.words() if domain.knowledge else None
+        nodes = np.unique(data.splits["train"].nodes).tolist()
+        keep_used_tokens(model, list_texts(module.views, nodes, words))
     model.preprocess = replace(model.preprocess, resize=data.side)
     trial = train_loader(data, 1, 0)
     precision = agree(pick_precision(recipe.train.precision, device, module, trial))

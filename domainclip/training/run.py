@@ -17,6 +17,7 @@ from domainclip.errors import UsageError
 from domainclip.model.adapters import merge_adapters
 from domainclip.model.device import pick_device
 from domainclip.model.folder import LABELS, say_prefixes, write_json
+from domainclip.model.vocabulary import restore_tokens
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import to_yaml
 
@@ -162,6 +163,7 @@ def _finish(
     module, data, recipe = run.module, run.data, run.recipe
     model = module.model  # whole again, where it was in shards
     merge_adapters(model)
+    restore_tokens(model)
     mixture = None
     if run.start:
         mixture = mix_weights(module, run.start, data, recipe, run.device, progress)

@@ -120,7 +120,8 @@ def test_a_run_leaves_the_locked_tower_as_it_began_and_says_so(tmp_path: Path, c
     assert not any("features" in key for key in state)
     torch.manual_seed(0)
     begun = create_model("small", image_size=32)[0].state_dict()
-    equal = {k: torch.equal(v, state[f"model.{k}"]) for k, v in begun.items()}
+    equal = {k: torch.equal(v, state[f"model.{k}"]) for k, v in begun.items()
+             if f"model.{k}" in state}  # fmt: skip
     assert all(equal[k] for k in equal if "visual" in k)
     assert not equal["heads.names.weight"] and not equal["clip.text.ln_final.weight"]
 
