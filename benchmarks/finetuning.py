@@ -10,11 +10,11 @@ has seen them before. All arms take the same steps on the same pictures, at the 
 those on offer that does best on shifted validation pictures; ties go to the gentler one.
 
 plain          all weights, on names alone: cross-entropy over the labels of a batch
-flyp           the recipe, without its mixing: all weights, by the texts and the loss of pretraining
-               (FLYP, arXiv:2212.00638)
-lora           the recipe: low-rank adapters, norms and heads, on names alone as plain
+flyp           all weights, by the recipe without its mixing: names in templates (FLYP,
+               arXiv:2212.00638)
+lora           low-rank adapters, norms and heads, by the recipe without its mixing
 flyp-replay    flyp with old pictures mixed in, said by their names, 500 of them as well
-...-wise       the same with train.wise_ft: mixed with its start as much as validation likes
+...-wise       the recipe as it is: mixed with its start as much as validation likes
 ...-half       the same, mixed half and half with its start, which is WiSE-FT's default
                (arXiv:2109.01903)
 
@@ -62,17 +62,17 @@ Scores = dict[str, NDArray[np.float64]]
 OTHER = 1000
 """Added to a seed: draws the pictures to tune on."""
 FLYP: dict[str, object] = {"recipe": "flyp", "train.wise_ft": "false"}
-WHOLE = (3e-4, 1e-3, 3e-3)
-ADAPTERS = (3e-3, 6e-3, 1.2e-2)
+WHOLE = (1e-3, 3e-3, 6e-3)
+ADAPTERS = (6e-3, 1.2e-2, 2.4e-2)
 """Adapters want a larger learning rate than whole weights do."""
 ARMS: dict[str, tuple[dict[str, object], tuple[float, ...]]] = {
     "plain": ({"text.captions": 0}, WHOLE),
     "flyp": (FLYP, WHOLE),
-    "lora": ({"recipe": "lora"}, ADAPTERS),
+    "lora": ({"recipe": "lora", "train.wise_ft": "false"}, ADAPTERS),
     "flyp-replay": ({**FLYP, "data.replay": "", "data.replay_share": 0.25}, WHOLE),
 }
 RIVALS = ("zero-shot", "plain")
-BARRED = ("flyp-wise", "lora")
+BARRED = ("flyp-wise", "lora-wise")
 
 
 class Place(NamedTuple):

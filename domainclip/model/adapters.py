@@ -81,8 +81,8 @@ def adapt(
 def add_adapters(model: DomainClip, rank: int, alpha: float) -> list[Tower]:
     """Freeze the towers, and give those that are not locked adapters.
 
-    Heads, and the scales and shifts of norms beside adapters, stay trainable. Batch statistics are
-    frozen with the weights that they belong to.
+    Heads stay trainable, and so do norms beside adapters: scales, shifts and batch statistics,
+    which is where another light or another camera shows (Li et al. 2016, arXiv:1603.04779).
 
     Args:
         model: The model.
@@ -127,7 +127,6 @@ def add_adapters(model: DomainClip, rank: int, alpha: float) -> list[Tower]:
     inject_adapter_in_model(config, model.clip)
     for parameter in whole:  # PEFT freezes whatever is no adapter
         parameter.requires_grad_(True)
-    model.held = (*model.held, *norms)
     for module in model.clip.modules():
         if isinstance(module, MultiheadAttention):
             module.register_forward_pre_hook(_keep)

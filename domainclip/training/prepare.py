@@ -126,18 +126,27 @@ def prepare(
         "processes": world,
     }
     differs = check_same_start(folder, begun) if origins is None else []
+    idle: list[str] = []
     require_pairs(recipe, data)
     if not data.labelled:
         if twin:  # nothing would ever be said to a head for names
             model.drop_captions()
         elif "captions" in model.heads:
             say("no label tells the pictures apart: the head for names is not trained")
+    elif "captions" in model.heads and not recipe.text.captions:
+        if twin:  # nor to one for captions
+            model.drop_captions()
+        else:
+            idle.append(
+                "text.captions is 0: the head for captions stays as it is, while the image tower "
+                "learns; --text.captions 0.5 trains it too"
+            )
     elif twin and pretrained:
         say("the model has no head for captions of its own: it starts as a copy of that for names")
-    remarks = check_texts(
+    idle += check_texts(
         recipe, data.labelled, data.captions["train"], *data.stored.get("train", ())
     )
-    for line in remarks:
+    for line in idle:
         say(line)
     if data.caption_sources:  # a newer generation of captions does not change the run
         pinned = recipe.data.model_copy(update={"captions": data.caption_sources})
@@ -178,7 +187,7 @@ def prepare(
         say(f"warning: {line}")
     return Prepared(
         recipe, domain, prompts, data, module, pretrained, start, device, precision, environment,
-        [*remarks, *statistics, *warned],
+        [*idle, *statistics, *warned],
     )  # fmt: skip
 
 

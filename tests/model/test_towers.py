@@ -86,7 +86,7 @@ def active():
     del open_clip.factory._MODEL_CONFIGS["active"]
 
 
-def test_norms_of_several_gpus_keep_activations_holds_and_hooks(active):
+def test_norms_of_several_gpus_keep_activations_and_hooks(active):
     torch.manual_seed(0)
     plain, together = active(), active()
     together.load_state_dict(plain.state_dict())
@@ -97,7 +97,7 @@ def test_norms_of_several_gpus_keep_activations_holds_and_hooks(active):
     assert norms and all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
     together.load_state_dict(plain.state_dict())
     together.train()
-    assert not any(norm.training for norm in norms)  # held with the weights that they belong to
+    assert all(norm.training for norm in norms)
     assert all(norm._forward_pre_hooks for norm in norms)
     pixels = torch.randn(4, 3, 32, 32)
     assert torch.equal(plain.eval().pool(pixels), together.eval().pool(pixels))

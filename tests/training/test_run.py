@@ -189,6 +189,16 @@ def test_a_pretrained_model_is_fine_tuned_gently(whole, tmp_path):
     assert 0 < moved < 1e-3
 
 
+def test_a_head_for_captions_that_never_hears_one_is_left_out_or_spoken_of(whole, tmp_path):
+    asked = {"text": {"captions": 0}, "train": {"steps": 1}}
+    anew = train(recipe(tmp_path / "anew", **asked), progress=False)
+    assert list(load_model(anew.folder).heads) == ["names"]
+    model = {"name": str(whole.folder), "image_size": 0}
+    tuned = train(recipe(tmp_path / "tuned", model=model, **asked), progress=False)
+    assert list(load_model(tuned.folder).heads) == ["names", "captions"]
+    assert "the head for captions stays as it is" in (tuned.folder / "report.html").read_text()
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(whole):
     with pytest.raises(UsageError, match="holds a run already"):
         train(recipe(whole.folder), progress=False)
