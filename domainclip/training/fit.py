@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from domainclip.data.batches import StepLoader
 from domainclip.data.datamodule import PictureData
-from domainclip.errors import TrainingError
+from domainclip.errors import DataError, TrainingError
 from domainclip.recipe.schema import Recipe
 
 from .advice import LoaderAdvice
@@ -81,12 +81,13 @@ def fit(
         progress: Draw a progress bar on standard error.
 
     Raises:
+        DataError: If the checkpoint is not one of this model.
         TrainingError: If no step comes through any more, or weights are not finite.
     """
     steps = int(recipe.train.steps or 1)
     every = -(-steps // recipe.train.validations)
     checkpoints = RunCheckpoints(folder, recipe.train.patience)
-    done, over = _take_up(module, checkpoints, checkpoint, steps)
+    done, over = _take_up(module, checkpoints, checkpoint, steps, folder)
     whole = copy.deepcopy(module.model).cpu() if module.sharded and not process_rank() else None
     stop = StopOnSignal()
     loggers = [] if process_rank() else open_loggers(recipe, folder, done)
@@ -162,7 +163,11 @@ def fit(
 
 
 def _take_up(
-    module: ContrastiveModule, checkpoints: RunCheckpoints, checkpoint: Path | None, steps: int
+    module: ContrastiveModule,
+    checkpoints: RunCheckpoints,
+    checkpoint: Path | None,
+    steps: int,
+    folder: Path,
 ) -> tuple[int, bool]:
     """Return how many steps a run has behind it, and whether it is over.
 
@@ -171,6 +176,15 @@ def _take_up(
     if checkpoint is None:
         return 0, False
     state = read_checkpoint(checkpoint)
+    here, there = ({k: v.shape for k, v in weights.items()}
+                   for weights in (module.state_dict(), state["state_dict"]))  # fmt: skip
+    if here != there:
+        which = ", ".join(sorted(k for k in {*here, *there} if here.get(k) != there.get(k))[:3])
+        raise DataError(
+            f"{checkpoint} does not fit the model of its recipe ({which}): it was written by "
+            "another version of domainclip, or of what it is built on",
+            f"begin a new run under its recipe: domainclip train --recipe {folder}",
+        )
     done = int(state["global_step"])
     checkpoints.load_state_dict(state["callbacks"][checkpoints.state_key])
     over = done >= steps or checkpoints.exhausted

@@ -213,6 +213,19 @@ def test_a_run_does_not_go_on_with_other_data(whole, tmp_path):
         resume(folder, progress=False)
 
 
+def test_a_checkpoint_of_another_version_is_refused(whole, tmp_path):
+    run = shutil.copytree(whole.folder, tmp_path / "run")
+    state = torch.load(checkpoint_path(run, LAST), weights_only=False)
+    key = "model.heads.names.weight"
+    state["state_dict"]["model.old"] = state["state_dict"].pop(key)
+    torch.save(state, checkpoint_path(run, LAST))
+    with pytest.raises(
+        DataError, match=f"does not fit .*{key}, model.old.*another version"
+    ) as told:
+        resume(run, progress=False)
+    assert f"--recipe {run}" in told.value.hint
+
+
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_starts(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UsageError, match="cannot be made"):
