@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from captions_help import interval
+from domainclip_side import pin_recipe
 from method_runs import (
     Bench,
     RunFailed,
@@ -71,6 +72,7 @@ ARMS: dict[str, tuple[dict[str, object], tuple[float, ...]]] = {
     "lora": ({"recipe": "lora", "train.wise_ft": "false"}, ADAPTERS),
     "flyp-replay": ({**FLYP, "data.replay": "", "data.replay_share": 0.25}, WHOLE),
 }
+RECIPES = ("flyp", "lora")
 RIVALS = ("zero-shot", "plain")
 BARRED = ("flyp-wise", "lora-wise")
 
@@ -282,7 +284,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--tiny", action="store_true", help="minutes, to see that it works")
     args = parser.parse_args()
-    name = f"{args.domain}-{args.base_steps}-{args.steps}-{args.pictures}"
+    digests = "".join(pin_recipe(one, args.domain, ["--model.name", "x"])[2] for one in RECIPES)
+    name = f"{args.domain}-{args.base_steps}-{args.steps}-{args.pictures}-{digests}"
     place = args.out.resolve() / (f"{args.domain}-tiny" if args.tiny else name)
     common: list[object] = ["--domain", args.domain, "--recipe", args.recipe]
     common += ["--tiny"] if args.tiny else []

@@ -2,8 +2,9 @@
 
 Adapters are PEFT's LoRA (Hu et al. 2021, arXiv:2106.09685) in attention, MLP and convolutions:
 W + alpha / rank * B A, where only A and B are trained. They are merged before a model is saved.
-Scales and shifts of norms are trained beside them, few as they are (Chen et al. 2023, LongLoRA,
-arXiv:2309.12307, section 3.3): they follow a change of light that low ranks follow slowly.
+Norms are trained beside them, few as their scales and shifts are (Chen et al. 2023, LongLoRA,
+arXiv:2309.12307, section 3.3), batch statistics included: they follow a change of light that low
+ranks follow slowly.
 """
 
 from __future__ import annotations

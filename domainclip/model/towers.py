@@ -129,7 +129,8 @@ def drop_patches(model: DomainClip, share: float) -> None:
     trunk: Any = getattr(visual, "trunk", None)
     if hasattr(visual, "patch_dropout"):
         visual.patch_dropout = PatchDropout(share)
-    elif hasattr(trunk, "patch_drop"):  # timm's ViT, of SigLIP for one
+    elif isinstance(getattr(trunk, "patch_drop", None), (nn.Identity, TimmPatchDropout)):
+        # timm's ViT, of SigLIP for one; EVA's has None there, and wants more of it
         trunk.patch_drop = TimmPatchDropout(share, trunk.num_prefix_tokens)
     else:
         raise UsageError(

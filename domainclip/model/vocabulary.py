@@ -27,10 +27,10 @@ class UsedTokens(nn.Module):
 
     Attributes:
         rows: Their vectors, shape (k, width).
+        ids: As given; a checkpoint has them, so that rows are not taken for those of other tokens.
     """
 
-    place: Tensor
-    rest: Tensor
+    ids: Tensor
 
     def __init__(self, whole: nn.Embedding, ids: Tensor) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class UsedTokens(nn.Module):
         self.rows = nn.Parameter(weight[ids].clone())
         place = torch.full((len(weight),), -1)
         place[ids] = torch.arange(len(ids))
-        self.register_buffer("place", place, persistent=False)
-        self.register_buffer("rest", weight.clone(), persistent=False)
+        self.register_buffer("ids", ids)
+        self.place, self.rest = place, weight.clone()  # no buffers: DDP would send them each step
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return vectors of shape (*tokens.shape, width)."""
@@ -50,8 +50,7 @@ class UsedTokens(nn.Module):
     def whole(self) -> nn.Embedding:
         """Return the embedding of the whole vocabulary, with the rows as they are now."""
         weight = self.rest.clone()
-        known = self.place >= 0
-        weight[known] = self.rows.detach()[self.place[known]]
+        weight[self.ids] = self.rows.detach()
         count, width = weight.shape
         return nn.Embedding(count, width, _weight=weight)
 

@@ -100,8 +100,8 @@ class Model(Section):
     """A tower that is frozen; its head is trained. With `train.augment` false, the features of a
     frozen image tower are computed once."""
     lora: Annotated[int, Field(ge=0)] = 0
-    """Rank of low-rank adapters in the attention and MLP layers of the towers that are not locked;
-    0 trains all weights."""
+    """Rank of low-rank adapters in the layers of the towers that are not locked, whose norms are
+    trained beside them; 0 trains all weights."""
     lora_alpha: Positive | None = None
     """Weight of the adapters times their rank; unset, twice the rank."""
     grad_checkpointing: bool = False
@@ -306,7 +306,16 @@ class Recipe(Section):
                 raise ValueError(
                     f"train.strategy fsdp does not go with {key} yet; leave out one of the two"
                 )
+        sharded = self.train.strategy == "fsdp" and self.train.devices > 1
+        if sharded and self.train.steps is None and self.train.epochs is None:
+            raise ValueError(SHARDS_WANT_STEPS)
         return self
+
+
+SHARDS_WANT_STEPS = (
+    "train.strategy fsdp needs train.steps or train.epochs: how many steps fit into a time is "
+    "found out by the whole model on each device"
+)
 
 
 def uneven_parts(batch: int, micro: int, processes: int) -> str:

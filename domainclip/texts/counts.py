@@ -18,11 +18,11 @@ NUMBERS = _WORDS.split()
 _COUNT = re.compile(
     rf"(?<![\w'’.,/:-])(?:a single|{'|'.join(NUMBERS)}|[2-9]|1[0-9])(?![\w'’%/:°-]|[.,]\d)", re.I
 )
-_AMOUNTS = {
+AMOUNTS = {
     "several": ("no",), "numerous": ("no", "few"), "many": ("no", "few"), "a few": ("many", "no"),
     "few": ("many",), "multiple": ("no",),
 }  # fmt: skip
-_AMOUNT = re.compile(rf"(?<![\w-])(?:{'|'.join(_AMOUNTS)})(?![\w-])", re.IGNORECASE)
+_AMOUNT = re.compile(rf"(?<![\w-])(?:{'|'.join(AMOUNTS)})(?![\w-])", re.IGNORECASE)
 _LIMITS = """
 a an the that this each every any another only no not as so how too very or to than least most about
 """
@@ -56,7 +56,7 @@ def find_counts(text: str) -> list[list[Swap]]:
         words = _noun_words(text, match.end())
         if _is_counted(text, match) and words and _is_plural(words[-1]):
             said = match.group().lower()
-            found.append([Swap(*match.span(), other) for other in _AMOUNTS[said]])
+            found.append([Swap(*match.span(), other) for other in AMOUNTS[said]])
     return found
 
 

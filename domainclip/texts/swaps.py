@@ -18,7 +18,7 @@ _NEXT = re.compile(r"\s*(?:$|[.,;:!?)]|(?:and|in|on|under|against)\b)", re.IGNOR
 _WORD = re.compile(r"[a-z]+")
 
 _BASIC = "black white red green yellow blue brown orange pink purple grey"
-_COLOURS = tuple(_BASIC.split())
+COLOURS = tuple(_BASIC.split())
 _ALIKE = (
     {"red", "orange", "brown", "pink"}, {"yellow", "orange"}, {"purple", "pink"},
     {"purple", "blue"}, {"blue", "green"}, {"grey", "white"}, {"grey", "black"},
@@ -27,12 +27,12 @@ _ALIKE = (
 """Colours that one and the same thing may be called."""
 _TONES = frozenset({"dark", "light", "pale", "bright", "deep"})
 _UNTONED = frozenset({"black", "white"})
-_OPPOSITES = (
+OPPOSITES = (
     ("large", "small"), ("big", "small"), ("long", "short"), ("wide", "narrow"),
     ("broad", "narrow"), ("thick", "thin"), ("smooth", "rough"), ("straight", "curved"),
     ("dark", "pale"), ("tall", "low"), ("pointed", "blunt"),
 )  # fmt: skip
-_OPPOSITE = {one: other for pair in _OPPOSITES for one, other in (pair[::-1], pair)}
+_OPPOSITE = {one: other for pair in OPPOSITES for one, other in (pair[::-1], pair)}
 
 
 @dataclass(frozen=True)
@@ -220,14 +220,14 @@ def _articled(said: str) -> str:
 def _loose(text: str, claim: Claim, claims: Sequence[Claim]) -> Iterator[Swap]:
     """Yield swaps of a quality that no wording of the field says: plain colours and opposites."""
     words = [(m.group(), m.span()) for m in _WORD.finditer(claim.value)]
-    colours = [word for word, _ in words if word in _COLOURS]
+    colours = [word for word, _ in words if word in COLOURS]
     true = {c.value for c in claims if c.trait == claim.trait}
     said = text[claim.start : claim.end].lower()
     if len(colours) == 1:
         (word,) = colours
         toned = any(tone in said for tone in _TONES)
         others = [
-            c for c in _COLOURS
+            c for c in COLOURS
             if not any({c, word} <= group for group in _ALIKE) and not (toned and c in _UNTONED)
         ]  # fmt: skip
     else:

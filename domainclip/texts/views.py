@@ -65,7 +65,7 @@ class TextViews:
         part_share: Probability that of a caption one part is taken, see `caption_parts`.
         template_share: Probability that a name is put into a template.
         draw: `sample` decides for each picture whether a caption is said, and which name view;
-            `batch` once for all, and a label that lacks the view takes one of its own. BioCLIP
+            `batch` once for all; a label without a common name goes without it. BioCLIP
             (arXiv:2311.18803) draws by sample, BioCAP (arXiv:2510.20095) by batch.
         caption_draws: Different captions or parts that a picture is given at once, as in DreamLIP
             (arXiv:2403.17007); fewer where it has fewer.

@@ -9,9 +9,12 @@ from typing import Any
 
 from domainclip.domains.contract import TraitWords
 
-from .counts import NUMBERS, plural_ending
+from .counts import AMOUNTS, NUMBERS, plural_ending
 from .labels import say_label
+from .swaps import COLOURS, OPPOSITES
 from .views import TextViews
+
+DIGITS = "0123456789"
 
 
 def list_texts(views: TextViews, nodes: Sequence[int], words: TraitWords | None) -> Iterator[str]:
@@ -22,7 +25,8 @@ def list_texts(views: TextViews, nodes: Sequence[int], words: TraitWords | None)
         nodes: Label nodes of the pictures.
         words: The words of the domain, which wrong captions are made of.
     """
-    yield from views.prompts.templates
+    for end in ("", ")"):  # which the point behind it becomes one token with
+        yield from (template.replace("{}", f"it{end}") for template in views.prompts.templates)
     for node in nodes:
         yield from map(views.prompts.clean, say_label(views.tree, node).values())
         yield views.nouns.get(node, "")
@@ -31,7 +35,7 @@ def list_texts(views: TextViews, nodes: Sequence[int], words: TraitWords | None)
     yield "a an the one."
     if not views.negatives:
         return
-    yield from NUMBERS
+    yield from (*NUMBERS, *DIGITS, *AMOUNTS, *chain(*OPPOSITES), *COLOURS)
     yield "any no not without with has have is are"
     all_captions = chain(views.captions, *views.stored)
     told = {word for several in all_captions for text in several for word in text.split()}

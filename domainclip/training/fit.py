@@ -176,8 +176,10 @@ def _take_up(
     if checkpoint is None:
         return 0, False
     state = read_checkpoint(checkpoint)
-    here, there = ({k: v.shape for k, v in weights.items()}
-                   for weights in (module.state_dict(), state["state_dict"]))  # fmt: skip
+    here, there = (
+        {k: v.tolist() if k.endswith(".ids") else v.shape for k, v in weights.items()}
+        for weights in (module.state_dict(), state["state_dict"])
+    )
     if here != there:
         which = ", ".join(sorted(k for k in {*here, *there} if here.get(k) != there.get(k))[:3])
         raise DataError(

@@ -103,7 +103,7 @@ class Objective(nn.Module):
         for head, chosen in zip(HEADS, (~said.draw.is_caption, said.draw.is_caption), strict=True):
             draws = torch.from_numpy(np.flatnonzero(chosen)).to(pooled.device)
             # A head counts by its pictures, not by how many captions each of them was given.
-            count = len(torch.unique(said.pictures[draws]))
+            count = len(np.unique(said.draw.pictures[chosen]))
             counted += count
             if len(draws) < 2:
                 continue

@@ -127,25 +127,25 @@ def prepare(
     }
     differs = check_same_start(folder, begun) if origins is None else []
     idle: list[str] = []
+    sources = data.captions["train"], *data.stored.get("train", ())
+    told = any(captions for source in sources for captions in source)
     require_pairs(recipe, data)
     if not data.labelled:
         if twin:  # nothing would ever be said to a head for names
             model.drop_captions()
         elif "captions" in model.heads:
             say("no label tells the pictures apart: the head for names is not trained")
-    elif "captions" in model.heads and not recipe.text.captions:
+    elif "captions" in model.heads and not (recipe.text.captions and told):
         if twin:  # nor to one for captions
             model.drop_captions()
-        else:
+        elif told:
             idle.append(
                 "text.captions is 0: the head for captions stays as it is, while the image tower "
                 "learns; --text.captions 0.5 trains it too"
             )
     elif twin and pretrained:
         say("the model has no head for captions of its own: it starts as a copy of that for names")
-    idle += check_texts(
-        recipe, data.labelled, data.captions["train"], *data.stored.get("train", ())
-    )
+    idle += check_texts(recipe, data.labelled, *sources)
     for line in idle:
         say(line)
     if data.caption_sources:  # a newer generation of captions does not change the run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domainclip.errors import UsageError
-from domainclip.recipe.schema import Model, Recipe, uneven_parts
+from domainclip.recipe.schema import SHARDS_WANT_STEPS, Model, Recipe, uneven_parts
 
 from .processes import count_processes
 
@@ -45,11 +45,7 @@ def resolve(recipe: Recipe, pretrained: bool, device: str, precision: str, pictu
         steps = max(1, round(length.epochs * pictures / own))
         updates |= {"steps": steps, "epochs": None}
     elif length.steps is None and length.strategy == "fsdp" and count_processes() > 1:
-        raise UsageError(
-            "train.strategy fsdp needs a length in steps: how many fit into a time is found out by "
-            "steps of the whole model on each device",
-            "give train.steps or train.epochs",
-        )
+        raise UsageError(SHARDS_WANT_STEPS, "give one of the two")
     elif length.steps is None and length.minutes is None:
         updates["minutes"] = DEFAULT_MINUTES
     return recipe.model_copy(

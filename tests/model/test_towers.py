@@ -151,6 +151,18 @@ def test_only_a_vit_leaves_patches_out(build, name, kind):
         drop_patches(build(name), 0.5)
 
 
+def test_eva_is_refused_rather_than_broken():
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            vision = {"timm_model_name": "eva02_tiny_patch14_224", "timm_pool": "token",
+                      "timm_proj": "linear", "image_size": 224}  # fmt: skip
+            self.clip = open_clip.CustomTextCLIP(32, vision, VIT["text_cfg"])
+
+    with pytest.raises(UsageError, match="not Eva"):
+        drop_patches(Model(), 0.5)
+
+
 def test_depths_of_a_vit(build):
     found = depths(build("vit"))
     assert {n: d for n, d in found.items() if "visual" in n and "resblocks" not in n} == {

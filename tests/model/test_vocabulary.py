@@ -24,7 +24,7 @@ def test_used_tokens_learn_as_those_of_a_whole_vocabulary(build, step, name):
     before = embedding(whole).weight.detach().clone()
     keep_used_tokens(part, [*TEXTS, "a photo of words that never come up"])
     used = find_tokens(part.tokenizer, TEXTS)
-    assert isinstance(embedding(part), UsedTokens) and len(embedding(part).rows) > len(used) - 3
+    assert isinstance(embedding(part), UsedTokens) and len(embedding(part).rows) > len(used)
     for model in (whole, part):
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
         for _ in range(3):
