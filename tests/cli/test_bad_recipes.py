@@ -48,7 +48,7 @@ def photos(tmp_path_factory):
         ),
         (("--model.heads", "names,pictures"), "model.heads = ", "one of names, captions"),
         (
-            ("--recipe", "lora", "--model.name", "small"),
+            ("--recipe", "lora", "--model.name", "small", "--train.wise_ft", "false"),
             "model.lora adapts trained weights, and 'small' starts from nothing",
             "name a pretrained model",
         ),
@@ -57,7 +57,7 @@ def photos(tmp_path_factory):
             "train.wise_ft mixes with pretrained weights, and 'small' has none",
             "name a pretrained model",
         ),
-        (("--recipe", "lora"), "lora.yaml:9: model.name: has to be given", "or a run folder"),
+        (("--recipe", "lora"), "flyp.yaml:10: model.name: has to be given", "or a run folder"),
         (
             ("--model.lock", "image", "--model.patch_dropout", "0.5"),
             "model.patch_dropout does nothing: the image tower is locked",
