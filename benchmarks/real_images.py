@@ -43,7 +43,7 @@ from turns import (
 from domainclip.model.folder import write_json
 
 BAR = 0.75
-"""Largest ratio of the mean errors, and over how many seeds at least."""
+"""Largest ratio of the mean errors."""
 
 
 class Set(NamedTuple):

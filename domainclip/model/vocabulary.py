@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
@@ -93,4 +92,4 @@ def find_tokens(tokenizer: SimpleTokenizer, texts: Iterable[str]) -> Tensor:
     found = {0, *tokenizer.all_special_ids}
     for word in words:
         found.update(tokenizer.encode(word))
-    return torch.from_numpy(np.sort(np.fromiter(found, dtype=np.int64)))
+    return torch.tensor(sorted(found))

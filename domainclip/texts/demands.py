@@ -16,6 +16,11 @@ _WAYS = (
 )
 
 
+def has_captions(*sources: Sequence[Sequence[str]]) -> bool:
+    """Return whether any picture has a caption in any source."""
+    return any(captions for source in sources for captions in source)
+
+
 def check_texts(recipe: Recipe, labelled: bool, *sources: Sequence[Sequence[str]]) -> list[str]:
     """Refuse a recipe that wants captions which are not there, or leaves nothing to say.
 
@@ -33,7 +38,7 @@ def check_texts(recipe: Recipe, labelled: bool, *sources: Sequence[Sequence[str]
         UsageError: With the key, and the way on.
     """
     text = recipe.text
-    there = any(captions for source in sources for captions in source)
+    there = has_captions(*sources)
     demands = {
         "text.negatives": (text.negatives, 0),
         "text.parts": (text.parts, 0),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from domainclip.domains.labels import LabelTree
 
 NAME_VIEWS = ("formal", "common", "path", "formal_common", "path_common")
 """The five name views of BioCLIP (arXiv:2311.18803, section 3.2), under neutral names."""
 
-WITHOUT_COMMON = {"common": "formal", "formal_common": "formal", "path_common": "path"}
-"""The view that stands in for each one that a label without a common name lacks."""
+_WITHOUT_COMMON = {"common": "formal", "formal_common": "formal", "path_common": "path"}
 
 
 def say_label(tree: LabelTree, node: int) -> dict[str, str]:
@@ -23,6 +22,11 @@ def say_label(tree: LabelTree, node: int) -> dict[str, str]:
         views["formal_common"] = f"{formal} with common name {common}"
         views["path_common"] = f"{path} with common name {common}"
     return views
+
+
+def find_view(views: Mapping[str, str], wanted: str) -> str:
+    """Return the view that is wanted, or of a label without a common name the same without it."""
+    return wanted if wanted in views else _WITHOUT_COMMON[wanted]
 
 
 def _without_repeats(path: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from domainclip.domains.contract import PromptSet, Traits, TraitWords
 from domainclip.domains.labels import LabelTree
 from domainclip.knowledge.lexicon import Lexicon
 
-from .labels import NAME_VIEWS, WITHOUT_COMMON, say_label
+from .labels import NAME_VIEWS, find_view, say_label
 from .nameless import take_names_out
 from .parts import caption_parts
 from .wrong import KEPT, WrongCaptions
@@ -281,7 +281,7 @@ class TextViews:
             views = say_label(self.tree, node)
             weights = dict.fromkeys(views, 0.0)
             for wanted, weight in self.weights.items():
-                weights[wanted if wanted in views else WITHOUT_COMMON[wanted]] += weight
+                weights[find_view(views, wanted)] += weight
             chances = (
                 np.array([*weights.values()]) if any(weights.values()) else np.ones(len(views))
             )
@@ -289,7 +289,7 @@ class TextViews:
         views, cumulated = self._said[node]
         if not view:
             view = [*views][int(np.searchsorted(cumulated, which[0], side="right"))]
-        text = self.prompts.clean(views[view if view in views else WITHOUT_COMMON[view]])
+        text = self.prompts.clean(views[find_view(views, view)])
         if which[1] < self.template_share:
             templates = self.prompts.templates
             return templates[int(which[2] * len(templates))].replace("{}", text)

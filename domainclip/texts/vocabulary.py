@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from itertools import chain
+from string import digits
 from typing import Any
 
 from domainclip.domains.contract import TraitWords
@@ -13,8 +13,6 @@ from .counts import AMOUNTS, NUMBERS, plural_ending
 from .labels import say_label
 from .swaps import COLOURS, OPPOSITES
 from .views import TextViews
-
-DIGITS = "0123456789"
 
 
 def list_texts(views: TextViews, nodes: Sequence[int], words: TraitWords | None) -> Iterator[str]:
@@ -35,14 +33,13 @@ def list_texts(views: TextViews, nodes: Sequence[int], words: TraitWords | None)
     yield "a an the one."
     if not views.negatives:
         return
-    yield from (*NUMBERS, *DIGITS, *AMOUNTS, *chain(*OPPOSITES), *COLOURS)
+    yield from (*NUMBERS, *digits, *AMOUNTS, *chain(*OPPOSITES), *COLOURS)
     yield "any no not without with has have is are"
     all_captions = chain(views.captions, *views.stored)
     told = {word for several in all_captions for text in several for word in text.split()}
     yield from (word + plural_ending(word) for word in told)
     if words is not None:
-        for part in fields(words):
-            yield from _strings(getattr(words, part.name))
+        yield from _strings([*vars(words).values()])
 
 
 def _strings(value: Any) -> Iterator[str]:

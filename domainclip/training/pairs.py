@@ -63,8 +63,9 @@ def require_pairs(recipe: Recipe, data: PictureData) -> None:
     Raises:
         DataError: If fewer than two validation pictures have one.
     """
-    captions = [caption for caption in data.reference_captions("val") if caption]
-    if not goes_by_pairs(recipe, data) or len(captions) > 1:
+    if not goes_by_pairs(recipe, data):
+        return
+    if len([caption for caption in data.reference_captions("val") if caption]) > 1:
         return
     why = "train.choose_by is captions" if data.labelled else "no label tells the pictures apart"
     raise DataError(

@@ -27,7 +27,7 @@ from domainclip.model.folder import built_in_configs
 from domainclip.model.vocabulary import keep_used_tokens
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten
-from domainclip.texts.demands import check_texts
+from domainclip.texts.demands import check_texts, has_captions
 from domainclip.texts.vocabulary import list_texts
 
 from .advice import advise_recipe
@@ -128,7 +128,7 @@ def prepare(
     differs = check_same_start(folder, begun) if origins is None else []
     idle: list[str] = []
     sources = data.captions["train"], *data.stored.get("train", ())
-    told = any(captions for source in sources for captions in source)
+    told = has_captions(*sources)
     require_pairs(recipe, data)
     if not data.labelled:
         if twin:  # nothing would ever be said to a head for names
@@ -155,7 +155,7 @@ def prepare(
     if device == "cpu":
         speed_up(model)
     module = build_module(recipe, model, data, prompts)
-    if device == "cpu" and recipe.train.strategy == "ddp":
+    if device == "cpu" and recipe.train.strategy == "ddp":  # shards go on in one process, too
         words = domain.knowledge.words() if domain.knowledge else None
         nodes = np.unique(data.splits["train"].nodes).tolist()
         keep_used_tokens(model, list_texts(module.views, nodes, words))

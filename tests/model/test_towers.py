@@ -123,18 +123,22 @@ def test_patches_are_left_out_in_training_only(build):
     assert seen == [1 + 4, 1 + 16]  # the class token stays
 
 
+class TimmTowers(nn.Module):
+    """What the functions here need of a model, with an image tower of timm's."""
+
+    def __init__(self, name: str, pool: str, **more: object) -> None:
+        super().__init__()
+        vision = {"timm_model_name": name, "timm_pool": pool, "timm_proj": "linear",
+                  "image_size": 224, **more}  # fmt: skip
+        self.clip = open_clip.CustomTextCLIP(32, vision, VIT["text_cfg"])
+
+
 @pytest.mark.parametrize(("pool", "prefix"), [("token", 1), ("map", 0)])
 def test_a_timm_vit_leaves_patches_out_too(pool, prefix):
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": pool,
-                      "timm_proj": "linear", "image_size": 224}  # fmt: skip
-            if pool == "map":  # as SigLIP's
-                vision |= {"timm_model_name": "vit_base_patch16_siglip_224", "timm_proj": "none"}
-            self.clip = open_clip.CustomTextCLIP(32, vision, VIT["text_cfg"])
-
-    model = Model().train()
+    if pool == "map":
+        model = TimmTowers("vit_base_patch16_siglip_224", pool, timm_proj="none").train()
+    else:
+        model = TimmTowers("vit_tiny_patch16_224", pool).train()
     drop_patches(model, 0.75)
     visual = model.clip.visual
     seen: list[int] = []
@@ -152,15 +156,8 @@ def test_only_a_vit_leaves_patches_out(build, name, kind):
 
 
 def test_eva_is_refused_rather_than_broken():
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            vision = {"timm_model_name": "eva02_tiny_patch14_224", "timm_pool": "token",
-                      "timm_proj": "linear", "image_size": 224}  # fmt: skip
-            self.clip = open_clip.CustomTextCLIP(32, vision, VIT["text_cfg"])
-
     with pytest.raises(UsageError, match="not Eva"):
-        drop_patches(Model(), 0.5)
+        drop_patches(TimmTowers("eva02_tiny_patch14_224", "token"), 0.5)
 
 
 def test_depths_of_a_vit(build):
@@ -199,19 +196,13 @@ def test_depths_of_residual_networks(build, name):
 def test_depths_of_a_timm_vit_and_a_hugging_face_text_tower():
     from transformers import BertConfig, BertModel
 
-    class Towers(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "",
-                      "timm_proj": "linear", "image_size": 32}  # fmt: skip
-            self.clip = open_clip.CustomTextCLIP(32, vision, VIT["text_cfg"])
-            bert = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                              intermediate_size=32, vocab_size=99)  # fmt: skip
-            self.clip.text = nn.Module()
-            self.clip.text.transformer = BertModel(bert, add_pooling_layer=False)
-            self.clip.text.proj = nn.Linear(32, 32)
-
-    found = depths(Towers())
+    model = TimmTowers("vit_tiny_patch16_224", "", image_size=32)
+    bert = BertConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                      intermediate_size=32, vocab_size=99)  # fmt: skip
+    model.clip.text = nn.Module()
+    model.clip.text.transformer = BertModel(bert, add_pooling_layer=False)
+    model.clip.text.proj = nn.Linear(32, 32)
+    found = depths(model)
     trunk, text = "clip.visual.trunk", "clip.text.transformer"
     assert [found[f"{trunk}.blocks.{i}.attn.qkv.weight"] for i in (0, 10, 11)] == [12, 2, 1]
     assert found[f"{trunk}.patch_embed.proj.weight"] == found[f"{trunk}.pos_embed"] == 13

@@ -159,13 +159,12 @@ def test_labelled_pictures_may_be_chosen_by_their_captions(tmp_path):
     found = [line for line in read_history(done / "metrics.jsonl") if "val_recall1" in line]
     assert len(found) == 1 and "val_top1" not in found[0]
     assert any(row["metric"] == "top1" for row in read_metrics(done)["rows"])
+    folder = tmp_path / "photos"
+    for i in range(24):
+        place = folder / "ab"[i % 2] / f"{i}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((32, 32, 3), 10 * i, np.uint8)).save(place)
     with pytest.raises(DataError, match=r"train\.choose_by is captions.*") as refused:
-        length["choose_by"] = "captions"
-        folder = tmp_path / "photos"
-        for i in range(24):
-            place = folder / "ab"[i % 2] / f"{i}.png"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((32, 32, 3), 10 * i, np.uint8)).save(place)
         train(small_recipe(tmp_path / "no", data={"source": str(folder)}, train=length))
     assert "--train.choose_by names" in refused.value.hint
 
