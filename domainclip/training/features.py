@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
 from tqdm import tqdm
 
+from domainclip import paths
 from domainclip.data.datamodule import PictureData
+from domainclip.data.packed import fingerprint
 from domainclip.recipe.schema import Recipe
 
+from .environment import digest_weights
 from .module import ContrastiveModule
 from .processes import count_processes, process_rank
 
@@ -26,7 +33,8 @@ def fix_features(
     """Return the features of all pictures that steps draw from, where they stay the same.
 
     The training pictures themselves are then left out of the batches of `data`. Features are kept
-    in memory only; a run that is taken up computes them again.
+    in the cache folder, so that the next run of the same tower on the same pictures reads them; of
+    several processes each computes its share anew.
 
     Args:
         module: Holds the model.
@@ -43,15 +51,60 @@ def fix_features(
                 file=sys.stderr,
             )
         return None
+    precision = recipe.train.precision
+    file = feature_file(module, data, device, precision) if count_processes() == 1 else None
+    features = _read(file, len(data.drawn)) if file else None
     if progress:
         print(
-            "the image tower is locked and nothing is augmented: features are computed once",
+            "the image tower is locked and nothing is augmented: features are "
+            + ("computed once" if features is None else f"read from {file}"),
             file=sys.stderr,
         )
-    precision = recipe.train.precision
-    features = compute_features(module, data, device=device, precision=precision, progress=progress)
+    if features is None:
+        features = compute_features(
+            module, data, device=device, precision=precision, progress=progress
+        )
+        if file:
+            _keep(file, features)
     data.blind = True
     return features
+
+
+def feature_file(module: ContrastiveModule, data: PictureData, device: str, precision: str) -> Path:
+    """Return where the features of these pictures under this tower are kept.
+
+    Args:
+        module: Holds the model.
+        data: The pictures.
+        device: "cpu", "cuda" or "mps".
+        precision: "float32" or "bfloat16".
+    """
+    seen = module.model.preprocess
+    pictures = [data.parts["pictures"], data.parts.get("replay"), data.drawn.ids]
+    tower = [digest_weights(module.model.clip.visual), seen.size, seen.mean, seen.std]
+    name = fingerprint(*pictures, *tower, data.side, device, precision, torch.__version__)
+    return paths.cache_dir("features") / f"{name}.safetensors"
+
+
+def _read(file: Path, count: int) -> Tensor | None:
+    """Return kept features; None where there are none, or they cannot be used."""
+    try:
+        features = load_file(file)["features"]
+    except (OSError, KeyError, SafetensorError):
+        return None
+    return features if len(features) == count else None
+
+
+def _keep(file: Path, features: Tensor) -> None:
+    """Write features whole or not at all; a full disk costs no run."""
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"features": features}, partial)
+        partial.replace(file)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        print(f"warning: the features cannot be kept: {error}", file=sys.stderr)
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ from domainclip.model.folder import built_in_configs
 from domainclip.model.vocabulary import keep_used_tokens
 from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten
-from domainclip.texts.demands import check_texts, has_captions
+from domainclip.texts.demands import check_texts
 from domainclip.texts.vocabulary import list_texts
 
 from .advice import advise_recipe
@@ -38,6 +38,7 @@ from .features import fix_features
 from .fit import train_loader
 from .folders import check_same_start, write_start
 from .gradcache import has_batch_statistics
+from .heads import settle_heads
 from .loggers import require_loggers
 from .mixing import copy_start
 from .module import ContrastiveModule
@@ -126,49 +127,19 @@ def prepare(
         "processes": world,
     }
     differs = check_same_start(folder, begun) if origins is None else []
-    idle: list[str] = []
-    sources = data.captions["train"], *data.stored.get("train", ())
-    told = has_captions(*sources)
     require_pairs(recipe, data)
-    if not data.labelled:
-        if twin:  # nothing would ever be said to a head for names
-            model.drop_captions()
-        elif "captions" in model.heads:
-            say("no label tells the pictures apart: the head for names is not trained")
-    elif "captions" in model.heads and not (recipe.text.captions and told):
-        if twin:  # nor to one for captions
-            model.drop_captions()
-        elif told:
-            idle.append(
-                "text.captions is 0: the head for captions stays as it is, while the image tower "
-                "learns; --text.captions 0.5 trains it too"
-            )
-    elif twin and pretrained:
-        say("the model has no head for captions of its own: it starts as a copy of that for names")
+    idle = settle_heads(model, recipe.text, data, twin=twin, pretrained=pretrained)
+    sources = data.captions["train"], *data.stored.get("train", ())
     idle += check_texts(recipe, data.labelled, *sources)
     for line in idle:
         say(line)
     if data.caption_sources:  # a newer generation of captions does not change the run
         pinned = recipe.data.model_copy(update={"captions": data.caption_sources})
         recipe = recipe.model_copy(update={"data": pinned})
-    model.to(memory_format=torch.channels_last)
-    if device == "cpu":
-        speed_up(model)
-    module = build_module(recipe, model, data, prompts)
-    if device == "cpu" and recipe.train.strategy == "ddp":  # shards go on in one process, too
-        words = domain.knowledge.words() if domain.knowledge else None
-        nodes = np.unique(data.splits["train"].nodes).tolist()
-        keep_used_tokens(model, list_texts(module.views, nodes, words))
-    model.preprocess = replace(model.preprocess, resize=data.side)
-    trial = train_loader(data, 1, 0)
-    precision = agree(pick_precision(recipe.train.precision, device, module, trial))
-    recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
-    module = build_module(recipe, model, data, prompts)
-    features = module.features = fix_features(module, data, recipe, device, progress)
-    if recipe.train.steps is None:
-        recipe = agree(find_steps(recipe, module, data, device, precision))
-        module = build_module(recipe, model, data, prompts)
-        module.features = features
+    recipe, module, precision = _find_out(
+        recipe, model, data, domain, prompts, pretrained=pretrained, device=device,
+        progress=progress,
+    )  # fmt: skip
     statistics = say_statistics(recipe, model, device)
     for line in statistics:
         say(line)
@@ -189,6 +160,39 @@ def prepare(
         recipe, domain, prompts, data, module, pretrained, start, device, precision, environment,
         [*idle, *statistics, *warned],
     )  # fmt: skip
+
+
+def _find_out(
+    recipe: Recipe,
+    model: DomainClip,
+    data: PictureData,
+    domain: Domain,
+    prompts: PromptSet,
+    *,
+    pretrained: bool,
+    device: str,
+    progress: bool,
+) -> tuple[Recipe, ContrastiveModule, str]:
+    """Return the recipe with nothing left open, the module it trains, and the precision."""
+    model.to(memory_format=torch.channels_last)
+    if device == "cpu":
+        speed_up(model)
+    module = build_module(recipe, model, data, prompts)
+    if device == "cpu" and recipe.train.strategy == "ddp":  # shards go on in one process, too
+        words = domain.knowledge.words() if domain.knowledge else None
+        nodes = np.unique(data.splits["train"].nodes).tolist()
+        keep_used_tokens(model, list_texts(module.views, nodes, words))
+    model.preprocess = replace(model.preprocess, resize=data.side)
+    trial = train_loader(data, 1, 0)
+    precision = agree(pick_precision(recipe.train.precision, device, module, trial))
+    recipe = resolve(recipe, pretrained, device, precision, len(data.splits["train"]))
+    module = build_module(recipe, model, data, prompts)
+    features = module.features = fix_features(module, data, recipe, device, progress)
+    if recipe.train.steps is None:
+        recipe = agree(find_steps(recipe, module, data, device, precision))
+        module = build_module(recipe, model, data, prompts)
+        module.features = features
+    return recipe, module, precision
 
 
 def say_statistics(recipe: Recipe, model: DomainClip, device: str) -> list[str]:

@@ -10,7 +10,7 @@ from domainclip.data.datamodule import open_data
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
 from domainclip.model.adapters import adapt
-from domainclip.model.folder import create_model
+from domainclip.model.folder import WEIGHTS, create_model
 from domainclip.recipe.schema import Recipe
 from domainclip.training.build import build_module
 from domainclip.training.checkpoints import LAST, checkpoint_path
@@ -124,6 +124,27 @@ def test_a_run_leaves_the_locked_tower_as_it_began_and_says_so(tmp_path: Path, c
              if f"model.{k}" in state}  # fmt: skip
     assert all(equal[k] for k in equal if "visual" in k)
     assert not equal["heads.names.weight"] and not equal["clip.text.ln_final.weight"]
+
+
+def test_the_next_run_of_the_same_tower_reads_the_features(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setenv("DOMAINCLIP_HOME", str(tmp_path / "home"))
+
+    def run(name: str, **changes: object) -> tuple[str, bytes]:
+        done = train(recipe(out=str(tmp_path / name), **changes))
+        return capsys.readouterr().err, (done.folder / "model" / WEIGHTS).read_bytes()
+
+    said, first = run("first")
+    (file,) = (tmp_path / "home" / "features").iterdir()
+    assert "features are computed once" in said
+    said, again = run("again")
+    assert f"features are read from {file}" in said and again == first
+    said, _ = run("other-rate", optim={"lr": 1e-4})
+    assert f"features are read from {file}" in said
+    said, _ = run("other-pictures", seed=1)  # and, from nothing, another tower
+    assert "features are computed once" in said
+    file.write_bytes(b"torn")
+    said, third = run("third")
+    assert "features are computed once" in said and third == first
 
 
 def test_augmentation_left_on_is_told(tmp_path: Path, capsys):
