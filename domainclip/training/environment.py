@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -12,7 +11,6 @@ from importlib import metadata
 from typing import Any
 
 import torch
-from torch import nn
 
 from domainclip import __version__
 from domainclip.paths import PACKAGE
@@ -45,20 +43,6 @@ def describe_environment(
         "packages": {name: _version(name) for name in PACKAGES},
         "data_fingerprint": fingerprint,
     }
-
-
-def digest_weights(model: nn.Module) -> str:
-    """Return a digest of the weights that a run starts from.
-
-    Position embeddings are left out: where they are fitted to another size, two processors may
-    differ in the last bit.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for name, value in model.state_dict().items():
-        if not any(p.startswith("pos") or "position" in p for p in name.split(".")):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def processor_name() -> str:

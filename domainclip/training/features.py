@@ -15,9 +15,9 @@ from tqdm import tqdm
 from domainclip import paths
 from domainclip.data.datamodule import PictureData
 from domainclip.data.packed import fingerprint
+from domainclip.model.digest import digest_weights
 from domainclip.recipe.schema import Recipe
 
-from .environment import digest_weights
 from .module import ContrastiveModule
 from .processes import count_processes, process_rank
 

@@ -23,6 +23,7 @@ from domainclip.model.adapters import adapt
 from domainclip.model.clip import DomainClip
 from domainclip.model.cpu import speed_up
 from domainclip.model.device import pick_device
+from domainclip.model.digest import digest_weights
 from domainclip.model.folder import built_in_configs
 from domainclip.model.vocabulary import keep_used_tokens
 from domainclip.recipe.schema import Recipe
@@ -33,7 +34,7 @@ from domainclip.texts.vocabulary import list_texts
 from .advice import advise_recipe
 from .build import build_model, build_module, find_prompts, find_steps, say_start
 from .compiling import require_compiler
-from .environment import describe_environment, digest_weights
+from .environment import describe_environment
 from .features import fix_features
 from .fit import train_loader
 from .folders import check_same_start, write_start

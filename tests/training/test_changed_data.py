@@ -13,7 +13,7 @@ from PIL import Image
 
 from domainclip.cli.app import app
 from domainclip.errors import DataError
-from domainclip.training.environment import digest_weights
+from domainclip.model.digest import digest_weights
 from domainclip.training.folders import check_same_start
 
 COLUMNS = ("file_name", "label", "caption", "split", "weight")
