@@ -81,7 +81,12 @@ class Output:
         return self.style == "quiet"
 
     def rows(
-        self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = (), ids: str = ""
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        columns: Sequence[str] = (),
+        ids: str = "",
+        *,
+        heading: bool = True,
     ) -> int:
         """Write rows as they come and return how many there were.
 
@@ -89,6 +94,7 @@ class Output:
             rows: Mappings of one set of keys.
             columns: The keys in order; unset, those of the first row.
             ids: The column that `--quiet` prints; unset, the first.
+            heading: Begin CSV with the titles; a file that is added to has them.
         """
         iterator = iter(rows)
         first = list(islice(iterator, 1))
@@ -96,7 +102,9 @@ class Output:
         everything = chain(first, iterator)
         if self.quiet:
             return self._ids(everything, ids or "".join(columns[:1]))
-        write = {"table": self._table, "csv": self._csv, "json": self._json}[self.style]
+        if self.style == "csv":
+            return self._csv(everything, columns, heading)
+        write = {"table": self._table, "json": self._json}[self.style]
         return write(everything, columns)
 
     def page(self, rows: Iterable[Sequence[str]], columns: Sequence[str]) -> None:
@@ -151,10 +159,12 @@ class Output:
             self.line(_text(row[ids]))
         return count
 
-    def _csv(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> int:
+    def _csv(
+        self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], heading: bool = True
+    ) -> int:
         plain = csv.writer(self.stream, lineterminator="\n")
         quoted = csv.writer(self.stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        if columns:
+        if columns and heading:
             plain.writerow(columns)
         count = 0
         for count, row in enumerate(rows, 1):  # noqa: B007

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+import warnings
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,15 +13,16 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
 
 from . import output
-from .framework import Command, Option
-from .output import Output, Style, format_options, open_output
+from .choosing import read_bins, read_classes, read_descriptions
+from .framework import Command, option
+from .output import Output, Style, format_options
+from .record import Record
+from .results import Results
 
 if TYPE_CHECKING:
-    from domainclip.domains.labels import LabelTree
+    from domainclip.inference.classify import ZeroShotClassifier
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".jp2")
-"""Files of a folder that are taken for pictures; a file that is named itself is always taken."""
 
 
 @click.command(
@@ -33,138 +32,161 @@ PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", "
     examples=(
         "domainclip predict photos/ --model runs/first --k 3",
         'domainclip predict a.jpg b.jpg --model runs/first --cls "cat,dog" --json',
+        "domainclip predict photos/ --model runs/first --rank family --within Insecta",
+        "domainclip predict crops.csv --model runs/first --rank all --output names.csv",
     ),
 )
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER...")
-@click.option("--model", required=True, cls=Option, metavar="RUN|FOLDER", help="The trained model.")
-@click.option("--rank", cls=Option, help="Name pictures at this rank of the labels.")
-@click.option(
-    "--cls",
-    "classes",
-    cls=Option,
-    metavar="LIST|FILE",
-    help="Choose from these labels: a list with commas, a file of one a line, or a CSV of ranks.",
-)
-@click.option("--domain", cls=Option, metavar="NAME", help="Choose from the labels of this domain.")
-@click.option("--k", type=click.IntRange(1), default=5, show_default=True, cls=Option,
-              help="How many names for each picture.")  # fmt: skip
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, cls=Option,
-              help="Pictures per forward pass.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, cls=Option,
-              type=click.Choice(DEVICES), help="Where to compute.")  # fmt: skip
-@click.option("--format", "format_", type=click.Choice(["table", "csv", "json"]), cls=Option,
-              section="Output", help="The format, as --json and --csv.")  # fmt: skip
-@click.option("--output", "file", cls=Option, section="Output", metavar="FILE",
-              help="Write to a file, in the format of its ending.")  # fmt: skip
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|LIST...")
+@option("Options", "--model", required=True, metavar="RUN|FOLDER", help="The trained model.")
+@option("Options", "--rank",
+        help="Name pictures at this rank of the labels; all for every rank.")  # fmt: skip
+@option("Options", "--k", type=click.IntRange(1),
+        help="How many names for each picture.  [default: 5; of --cls and --bins all]")  # fmt: skip
+@option("Options", "--coarse-to-fine", is_flag=True,
+        help="Choose the coarsest rank first and stay within it.")  # fmt: skip
+@option("Labels", "--domain", metavar="NAME", help="Choose from the labels of this domain.")
+@option("Labels", "--cls", "classes", metavar="LIST|FILE",
+        help="Choose from these labels: a list with commas, a file of one a line, or a CSV of "
+        "ranks.")  # fmt: skip
+@option("Labels", "--bins", metavar="CSV",
+        help="Choose from the labels of the first column, and name the bins of the "
+        "second.")  # fmt: skip
+@option("Labels", "--within", multiple=True, metavar="NAME",
+        help="Choose only from labels under this name at any rank; may be repeated.")  # fmt: skip
+@option("Labels", "--subset", metavar="FILE",
+        help="Choose only from labels under the names of a list, such as that of a region: one a "
+        "line, or the first column of a CSV.")  # fmt: skip
+@option("Labels", "--descriptions", metavar="FILE|knowledge",
+        help="Say labels by descriptions beside their names: JSON of label -> sentences, a CSV of "
+        "both, or what `domainclip knowledge` gathered.")  # fmt: skip
+@option("Computing", "--batch-size", type=click.IntRange(1), default=64, show_default=True,
+        help="Pictures per forward pass.")  # fmt: skip
+@option("Computing", "--device", default="auto", show_default=True, type=click.Choice(DEVICES),
+        help="Where to compute.")  # fmt: skip
+@option("Computing", "--precision", default="float32", show_default=True,
+        type=click.Choice(["float32", "bfloat16"]),
+        help="Number format of the image tower.")  # fmt: skip
+@option("Output", "--format", "format_", type=click.Choice(["table", "csv", "json"]),
+        help="The format, as --json and --csv.")  # fmt: skip
+@option("Output", "--output", "file", metavar="FILE",
+        help="Write to a file, in the format of its ending; a CSV that a stopped run has begun is "
+        "gone on with.")  # fmt: skip
+@option("Output", "--log", metavar="FILE",
+        help="Write what was asked and with which model: JSON for .json, else text that is "
+        "appended.")  # fmt: skip
 @format_options
 def command(
     out: Output,
     images: tuple[str, ...],
     model: str,
     rank: str | None,
-    classes: str | None,
-    domain: str | None,
-    k: int,
-    batch_size: int,
-    device: str,
+    k: int | None,
     format_: Style | None,
     file: str | None,
+    log: str | None,
+    **asked: Any,
 ) -> None:
     """Print the best names of each picture as they come."""
-    if classes and domain:
-        raise UsageError("--cls and --domain both say what to choose from", "give one of them")
-    paths = list(find_pictures(images))
-    if not paths:
-        raise UsageError(f"no picture in {', '.join(images)}", "name files, or folders of pictures")
-    labels = read_classes(classes) if classes else _labels_of(domain)
-    from domainclip.inference.classify import ZeroShotClassifier
+    chosen = [name for name in ("domain", "classes", "bins") if asked[name]]
+    if len(chosen) > 1:
+        said = " and ".join({"classes": "--cls"}.get(name, f"--{name}") for name in chosen)
+        raise UsageError(f"{said} both say what to choose from", "give one of them")
+    record = Record(log) if log else None
+    from domainclip.inference.pictures import find_pictures
 
-    classifier = ZeroShotClassifier(model, device=device, batch_size=batch_size).fit(labels)
-    with _destination(out, format_, file) as target:
-        rows = classifier.predict_rows(_watched(paths, target), rank=rank, k=k)
-        if target.quiet:
-            told = len(paths) > 1 or k > 1
-            rows = ({"name": _name(row, with_file=told)} for row in rows)
-        target.rows(rows)
-    notice = getattr(classifier, "notice_", "")
-    if notice and not out.quiet:
-        output.note(notice)
+    pictures = list(find_pictures(images))
+    if not pictures:
+        raise UsageError(f"no picture in {', '.join(images)}", "name files, or folders of pictures")
+    classifier = open_classifier(model, asked, progress=not out.quiet and sys.stderr.isatty())
+    if k is None:
+        k = len(classifier.names()) if asked["classes"] or asked["bins"] else 5
+    settings = {
+        "model": classifier.encoder.digest, "labels": classifier.candidates_.digest, "rank": rank,
+        "k": k, **{key: asked[key] for key in ("bins", "coarse_to_fine", "precision")},
+    }  # fmt: skip
+    results = Results(out, format_, file, settings)
+    rows = classifier.predict_rows(_watched(_left(pictures, results), results), rank=rank, k=k)
+    if results.style == "quiet":
+        told = len(pictures) > 1 or k > 1
+        rows = ({"name": _name(row, with_file=told)} for row in rows)
+    count = results.write(rows)
+    if classifier.notice_ and not out.quiet:
+        output.note(classifier.notice_)
     for path, reason in classifier.unreadable_:
         output.warning(f"{path}: {reason}" if path not in reason else reason)
+    if record:
+        record.write({
+            "model": model, "digest": classifier.encoder.digest, "rank": rank, "k": k, **asked,
+            "labels": len(classifier.candidates_), "labels_digest": classifier.candidates_.digest,
+            "pictures": len(pictures), "rows": count, "unreadable": classifier.unreadable_,
+            "output": file,
+        })  # fmt: skip
     if classifier.unreadable_:
         left_out = len(classifier.unreadable_)
-        output.error(f"{left_out} of {output.counted(len(paths), 'picture')} could not be read")
+        output.error(f"{left_out} of {output.counted(len(pictures), 'picture')} could not be read")
         sys.exit(1)
 
 
-def find_pictures(names: Sequence[str]) -> Iterator[str]:
-    """Yield files as they are named, and the pictures of folders; `-` reads names from stdin."""
-    for name in names:
-        path = Path(name).expanduser()
-        if name == "-":
-            yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
-        elif path.is_dir():
-            for found in sorted(path.rglob("*")):
-                hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
-                if found.suffix.lower() in PICTURES and not hidden and found.is_file():
-                    yield str(found)
-        else:
-            yield name
+def open_classifier(model: str, asked: Mapping[str, Any], *, progress: bool) -> ZeroShotClassifier:
+    """Return the classifier that the options of a command ask for, fitted to its labels."""
+    from domainclip.inference.classify import ZeroShotClassifier
+    from domainclip.inference.narrowing import read_list, say_unknown
+
+    labels: Any = None
+    if asked["classes"]:
+        labels = read_classes(asked["classes"])
+    elif asked["domain"]:
+        labels = get_domain(asked["domain"]).labels()
+    subset = read_list(asked["subset"]) if asked["subset"] else None
+    descriptions = read_descriptions(asked["descriptions"]) if asked["descriptions"] else None
+    classifier = ZeroShotClassifier(
+        model, device=asked["device"], batch_size=asked["batch_size"],
+        precision=asked["precision"], coarse_to_fine=asked["coarse_to_fine"],
+    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        classifier.fit(
+            labels,
+            bins=read_bins(asked["bins"]) if asked["bins"] else None,
+            within=asked["within"],
+            subset=subset,
+            descriptions=descriptions,
+            progress=progress,
+        )
+    for one in warned:
+        output.warning(str(one.message))
+    if classifier.unknown_ and subset and classifier.candidates_.tree is not None:
+        tree = classifier.candidates_.tree
+        output.warning(
+            f"{subset.source}: {len(classifier.unknown_)} of "
+            f"{output.counted(len(subset.names), 'name')} {say_unknown(tree, classifier.unknown_)}"
+        )
+    return classifier
 
 
-def read_classes(text: str) -> list[str] | LabelTree:
-    """Return the labels of `--cls`: a CSV or TSV of ranks, a file of one label a line, or a list.
+def _left(pictures: list[Any], results: Results) -> list[Any]:
+    """Return the pictures that a file has no rows of yet."""
+    if not results.done:
+        return pictures
+    from domainclip.inference.rows import tell_picture
 
-    Raises:
-        UsageError: If there is no label in it.
-    """
-    path = Path(text).expanduser()
-    if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
-        from domainclip.domains.labels import LabelTree
-
-        return LabelTree.from_csv(path)
-    if path.is_file():
-        names = path.read_text(encoding="utf-8-sig").splitlines()
-    else:
-        names = next(csv.reader([text], skipinitialspace=True), [])
-    labels = [name.strip() for name in names if name.strip()]
-    if not labels:
-        raise UsageError(f"--cls {text}: no label", 'give a list such as "cat,dog", or a file')
-    if len(labels) == 1 and not path.is_file() and path.suffix.lower() in (".csv", ".tsv", ".txt"):
-        raise UsageError(f"--cls {text}: no such file", "give a list with commas, or a file")
-    return labels
+    return [p for i, p in enumerate(pictures) if not results.is_done(tell_picture(p, i))]
 
 
-def _labels_of(domain: str | None) -> LabelTree | None:
-    return None if domain is None else get_domain(domain).labels()
-
-
-def _watched(paths: list[str], target: Output) -> Iterable[str]:
+def _watched(pictures: list[Any], results: Results) -> Iterable[Any]:
     """Show progress on stderr, unless rows on the same terminal show it already."""
-    if target.quiet or target.stream.isatty() or not sys.stderr.isatty():
-        return paths
+    shown = results.file is None and results.out.stream.isatty()
+    if results.style == "quiet" or shown or not sys.stderr.isatty():
+        return pictures
     from tqdm import tqdm
 
-    return tqdm(paths, unit=" pictures", dynamic_ncols=True)
+    return tqdm(pictures, unit=" pictures", dynamic_ncols=True)
 
 
 def _name(row: Mapping[str, Any], *, with_file: bool) -> str:
     """Return the deepest name of a row, after its file and a tab where several could be meant."""
-    names = [str(v) for k, v in row.items() if k not in ("file_name", "common_name", "score")]
+    from domainclip.inference.rows import FIXED
+
+    names = [str(v) for k, v in row.items() if k not in FIXED]
     name = next((name for name in reversed(names) if name), "")
     return f"{row['file_name']}\t{name}" if with_file else name
-
-
-@contextlib.contextmanager
-def _destination(out: Output, style: Style | None, file: str | None) -> Iterator[Output]:
-    """Yield where rows go: stdout, or a file in the format asked for or of its ending."""
-    if file is None:
-        yield Output(style) if style else out
-        return
-    ending = Path(file).suffix.lower().removeprefix(".")
-    by_name: Style = "json" if ending == "json" else "csv"
-    asked = out.style if out.asked else None
-    with open_output(file) as stream:
-        yield Output(style or asked or by_name, stream)
-    if not out.quiet:
-        output.note(f"written to {file}")

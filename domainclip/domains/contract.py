@@ -258,5 +258,7 @@ class Domain:
     """More column names to try per part ("label", "group", a rank), in order."""
     notice: str = ""
     """Shown with every result where a field demands it, such as "not for clinical use"."""
+    result_columns: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None
+    """Adds columns that people of the field expect to a result's names by rank."""
     recipe: str = "quickstart"
     """The recipe used when none is named."""

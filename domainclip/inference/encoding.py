@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from domainclip.data.batches import as_input
-from domainclip.data.images import UnreadableImage
+from domainclip.data.images import Reader, UnreadableImage
 from domainclip.domains.registry import get_domain
 from domainclip.model.clip import DomainClip, Preprocess
 from domainclip.model.device import pick_device
@@ -81,6 +81,16 @@ class Encoder:
         return digest_folder(self.folder) if self.folder else digest_weights(self.network)
 
     @property
+    def reader(self) -> Reader | None:
+        """Opens what Pillow cannot, where the model's domain has such a reader."""
+        return get_domain(self.card["domain"]).read_image if "domain" in self.card else None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the model can be loaded again, so that what it computed is worth keeping."""
+        return not isinstance(self.model, DomainClip)
+
+    @property
     def name(self) -> str:
         """What people call the model."""
         return "a loaded model" if isinstance(self.model, DomainClip) else str(self.model)
@@ -89,6 +99,12 @@ class Encoder:
     def place(self) -> torch.device:
         """The device that the weights are on."""
         return next(iter(self.network.parameters())).device
+
+    def head(self, wanted: str) -> str:
+        """Return the head that serves `wanted`: itself where the model has it, else `names`."""
+        if not self.folder:
+            return self.network.head(wanted)
+        return wanted if wanted in self.card.get("heads", ()) else "names"
 
     def stream(
         self,
@@ -137,7 +153,7 @@ class Encoder:
     ) -> Iterator[tuple[list[Any], Tensor]]:
         """Yield batches of readable pictures; the next one is read while this one is computed."""
         pre = self.network.preprocess
-        reader = get_domain(self.card["domain"]).read_image if "domain" in self.card else None
+        reader = self.reader
 
         def read(image: Picture) -> Tensor:
             return prepare(read_picture(image, reader=reader, side=pre.shortest), pre)

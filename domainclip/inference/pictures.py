@@ -85,6 +85,13 @@ def is_one(images: Any) -> bool:
     return isinstance(images, str | bytes | Path | Crop | Image.Image)
 
 
+def are_features(images: Any) -> bool:
+    """Tell unit vectors of pictures from pictures: a floating array of two dimensions."""
+    if isinstance(images, Tensor):
+        return images.ndim == 2 and images.is_floating_point()
+    return isinstance(images, np.ndarray) and images.ndim == 2 and images.dtype.kind == "f"
+
+
 def find_pictures(names: Sequence[str]) -> Iterator[str | Crop]:
     """Yield what is named: files, the pictures of folders, and the rows of lists.
 

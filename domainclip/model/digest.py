@@ -13,7 +13,7 @@ from torch import nn
 
 from domainclip import paths
 
-from .folder import CONFIG, HEADS, WEIGHTS, model_folder
+from .folder import CONFIG, HEADS, WEIGHTS, model_folder, read_card
 
 _FILES = (CONFIG, WEIGHTS, HEADS)
 
@@ -33,7 +33,7 @@ def digest_weights(model: nn.Module) -> str:
 
 
 def digest_folder(path: str | Path) -> str:
-    """Return a digest of the files of a model folder that say what it computes.
+    """Return a digest of what a model folder computes: its weights, and how it is spoken to.
 
     It is kept in the cache folder by path, size and time of each file, so that large weights are
     read once only.
@@ -44,11 +44,13 @@ def digest_folder(path: str | Path) -> str:
     folder = model_folder(path).resolve()
     files = [file for name in _FILES if (file := folder / name).is_file()]
     stamps = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    told = json.dumps([str(folder), stamps])
+    card = read_card(folder)
+    spoken = [card.get("prefixes"), card.get("resize")]
+    told = json.dumps([str(folder), stamps, spoken])
     note = paths.cache_dir("digests") / hashlib.sha256(told.encode()).hexdigest()[:20]
     with contextlib.suppress(OSError):
         return note.read_text(encoding="ascii")
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(json.dumps(spoken).encode(), digest_size=16)
     for file in files:
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "blake2b").digest())

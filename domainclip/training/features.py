@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -103,7 +104,8 @@ def _keep(file: Path, features: Tensor) -> None:
         save_file({"features": features}, partial)
         partial.replace(file)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         print(f"warning: the features cannot be kept: {error}", file=sys.stderr)
 
 

@@ -7,7 +7,7 @@ from domainclip.domains.contract import Domain
 from .augment import augment
 from .builtin import BUILTIN
 from .knowledge import KNOWLEDGE
-from .labels import RANKS, labels
+from .labels import RANKS, add_epithet, labels
 from .prompts import PROMPTS
 from .styles import STYLES, examples
 
@@ -25,6 +25,7 @@ DOMAIN = Domain(
     knowledge=KNOWLEDGE,
     styles=STYLES,
     examples=examples,
+    result_columns=add_epithet,
     columns={
         "id": ("gbifID", "occurrenceID", "catalogNumber", "treeoflife_id"),
         "label": ("taxon", "taxon_name", "species_name"),

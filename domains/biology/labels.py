@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -15,3 +16,13 @@ TABLE = Path(__file__).parent / "data" / "labels.csv"
 def labels() -> LabelTree:
     """Build the tree from the table that ships with the plug."""
     return LabelTree.from_csv(TABLE, RANKS)
+
+
+def add_epithet(names: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of a result with the epithet of its species before the binomial."""
+    row: dict[str, str] = {}
+    for rank, name in names.items():
+        if rank == "species":
+            row["species_epithet"] = name.partition(" ")[2]
+        row[rank] = name
+    return row

@@ -1,136 +1,320 @@
-"""`domainclip predict` around the classifier: which pictures, which labels, which format."""
+"""`domainclip predict` as people type it, with a small model of random weights."""
 
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
 import sys
-import types
+import time
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from domainclip.cli.app import app
-from domainclip.cli.predict import find_pictures, read_classes
-from domainclip.errors import UsageError
+from domainclip.domains.labels import LabelTree
+from domainclip.model.folder import create_model, save_model
+
+SPECIES = ("Danaus plexippus", "Vanessa atalanta", "Pieris rapae", "Papilio machaon")
+COLUMNS = {
+    "family": ["Nymphalidae", "Nymphalidae", "Pieridae", "Papilionidae"],
+    "genus": [name.split()[0] for name in SPECIES],
+    "species": SPECIES,
+}
+NAMES = ["file_name", "family", "genus", "species_epithet", "species", "common_name", "score"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    tree = LabelTree.from_columns(COLUMNS, common=["monarch", "", "", ""])
+    torch.manual_seed(0)
+    network, _ = create_model("small", image_size=32)
+    card = {"domain": "biology", "notice": "for research only"}
+    return save_model(network.eval(), tmp_path_factory.mktemp("m") / "model", tree=tree, card=card)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
 
 
 @pytest.fixture
-def classifier(monkeypatch):
-    """A classifier that names every picture by its file; `bad.jpg` cannot be read."""
+def predict(model):
+    def run(*args, **kwargs):
+        typed = ["predict", *map(str, args), "--model", str(model), "--device", "cpu"]
+        return CliRunner().invoke(app, typed, prog_name="domainclip", **kwargs)
 
-    class Fake:
-        calls: dict = {}  # noqa: RUF012
-
-        def __init__(self, model, *, device, batch_size):
-            self.unreadable_, self.notice_ = [], "for research only"
-            Fake.calls = {"model": model, "device": device, "batch_size": batch_size}
-
-        def fit(self, labels=None):
-            Fake.calls["labels"] = labels
-            return self
-
-        def predict_rows(self, paths, rank=None, k=5):
-            Fake.calls |= {"rank": rank, "k": k}
-            for path in paths:
-                if path.endswith("bad.jpg"):
-                    self.unreadable_.append((path, "is truncated"))
-                else:
-                    row = {"file_name": path, "family": "F", "species": "S a", "common_name": "s"}
-                    yield {**row, "score": 0.25}
-
-    fake = types.ModuleType("domainclip.inference.classify")
-    fake.ZeroShotClassifier = Fake
-    monkeypatch.setitem(sys.modules, "domainclip.inference.classify", fake)
-    return Fake
+    return run
 
 
-def predict(*args, **kwargs):
-    args = ["predict", *map(str, args), "--model", "m"]
-    return CliRunner().invoke(app, args, prog_name="domainclip", **kwargs)
+def rows_of(result):
+    assert result.exit_code == 0, result.stderr
+    return list(csv.DictReader(io.StringIO(result.stdout)))
 
 
-def test_folders_are_searched_in_order_and_named_files_taken_as_they_are(tmp_path):
-    for name in ("b/2.JPG", "b/1.png", "a.jpeg", "notes.txt", ".hidden/x.jpg", "b/.y.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    found = list(find_pictures([str(tmp_path), "x.weird", "missing.jpg"]))
-    inside = [str(tmp_path / name) for name in ("a.jpeg", "b/1.png", "b/2.JPG")]
-    assert found == [*inside, "x.weird", "missing.jpg"]
-
-
-def test_names_may_come_from_stdin(classifier):
-    result = predict("-", input="a.jpg\n\nb c.jpg\n")
-    assert [r["file_name"] for r in csv.DictReader(io.StringIO(result.stdout))] == [
-        "a.jpg",
-        "b c.jpg",
-    ]
-
-
-def test_rows_in_each_format(classifier):
-    row = {"file_name": "a.jpg", "family": "F", "species": "S a", "common_name": "s", "score": 0.25}
-    result = predict(
-        "a.jpg", "--rank", "species", "--k", "3", "--batch-size", "8", "--device", "cpu"
-    )
-    assert result.exit_code == 0
-    assert list(csv.DictReader(io.StringIO(result.stdout))) == [{**row, "score": "0.25"}]
+def test_rows_have_the_columns_of_pybioclip(predict, photos):
+    result = predict(photos, "--k", 2)
+    rows = rows_of(result)
+    assert [*rows[0]] == NAMES and len(rows) == 6
+    assert [row["file_name"] for row in rows[::2]] == [str(photos / f"{n}.png") for n in "abc"]
+    for row in rows:
+        assert row["species"] == f"{row['genus']} {row['species_epithet']}"
+        assert (row["common_name"] == "monarch") == (row["species"] == "Danaus plexippus")
+    assert float(rows[0]["score"]) >= float(rows[1]["score"])
     assert "for research only" in result.stderr
-    assert classifier.calls == {
-        "model": "m", "device": "cpu", "batch_size": 8, "labels": None, "rank": "species", "k": 3,
-    }  # fmt: skip
-    for args in (("--json",), ("--format", "json")):
-        assert json.loads(predict("a.jpg", *args).stdout) == [row]
-    assert predict("a.jpg", "--format", "table").stdout.splitlines()[1].split() == [
-        "a.jpg", "F", "S", "a", "s", "0.2500",
-    ]  # fmt: skip
-    quiet = predict("a.jpg", "--quiet", "--k", 1)
-    assert (quiet.stdout, quiet.stderr) == ("S a\n", "")
-    assert predict("a.jpg", "--quiet", "--k", 2).stdout == "a.jpg\tS a\n"
-    several = predict("a.jpg", "b.jpg", "--quiet", "--k", 1)
-    assert several.stdout == "a.jpg\tS a\nb.jpg\tS a\n"
+
+
+def test_ranks_sum_the_labels_below_them_and_all_come_at_once(predict, photos):
+    one = photos / "a.png"
+    leaves = {row["species"]: float(row["score"]) for row in rows_of(predict(one))}
+    family = rows_of(predict(one, "--rank", "family"))
+    assert [*family[0]] == ["file_name", "family", "common_name", "score"]
+    by_name = {row["family"]: float(row["score"]) for row in family}
+    two = leaves["Danaus plexippus"] + leaves["Vanessa atalanta"]
+    assert by_name["Nymphalidae"] == pytest.approx(two, abs=1e-6)
+    every = rows_of(predict(one, "--rank", "all", "--k", 9))
+    assert [row["rank"] for row in every] == ["family"] * 3 + ["genus"] * 4 + ["species"] * 4
+    assert {float(r["score"]) for r in every if r["rank"] == "species"} == {*leaves.values()}
+    assert every[0]["family"] and every[0]["species"] == ""
+
+
+def test_labels_of_a_list_a_file_a_table_and_bins(predict, photos, tmp_path):
+    one = photos / "a.png"
+    rows = rows_of(predict(one, "--cls", 'cat, "dog, small"'))
+    assert {row["classification"] for row in rows} == {"cat", "dog, small"}
+    assert [*rows[0]] == ["file_name", "classification", "score"]
+    assert len(rows_of(predict(one, "--cls", "a,b,c,d,e,f,g"))) == 7  # all, as pybioclip does
+    (tmp_path / "l.txt").write_text("\ufeffcat\n\n 012 \ndog, small\n", encoding="utf-8")
+    rows = rows_of(predict(one, "--cls", tmp_path / "l.txt"))
+    assert {row["classification"] for row in rows} == {"cat", "012", "dog, small"}
+    (tmp_path / "l.csv").write_text("family,species\nF,a\nF,b\n")
+    rows = rows_of(predict(one, "--cls", tmp_path / "l.csv", "--rank", "family"))
+    assert [row["family"] for row in rows] == ["F"]
+    (tmp_path / "b.csv").write_text("what,bin\ncat,pet\ncow,farm\n\ndog,pet\n")
+    bins = {r["classification"]: float(r["score"]) for r in
+            rows_of(predict(one, "--bins", tmp_path / "b.csv"))}  # fmt: skip
+    alone = {r["classification"]: float(r["score"]) for r in
+             rows_of(predict(one, "--cls", "cat,cow,dog"))}  # fmt: skip
+    assert bins["pet"] == pytest.approx(alone["cat"] + alone["dog"], abs=1e-6)
+    assert bins["farm"] == pytest.approx(alone["cow"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("--cls", ","), "no label"),
+        (("--cls", "a,,b"), "an empty label"),
+        (("--cls", "missing.csv"), "no such file"),
+        (("--cls", "a,b,a"), "'a' is given twice"),
+        (("--cls", "a,b", "--domain", "medical"), "both say what to choose from"),
+        (("--cls", "a,b", "--rank", "family"), "these labels have no ranks"),
+        (("--cls", "a,b", "--within", "Pieridae"), "no tree to narrow"),
+        (("--rank", "familly"), "did you mean 'family'?"),
+        (("--within", "Pieridea"), "did you mean 'Pieridae'?"),
+        (("--bins", "none.csv"), "no such file"),
+        (("--descriptions", "none.json"), "no such file"),
+        (("--k", "0"), "0 is not in the range"),
+    ],
+)
+def test_wrong_use_is_one_line_and_nothing_is_written(predict, photos, typed, said):
+    result = predict(photos, *typed)
+    assert result.exit_code in (1, 2) and result.stdout == ""
+    assert said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_label_set_of_one_is_told(predict, photos):
+    result = predict(photos / "a.png", "--cls", "cat")
+    assert rows_of(result)[0]["score"] == "1.0"
+    assert "'cat' is the only label" in result.stderr
+
+
+def test_labels_under_a_name_and_of_a_region(predict, photos, tmp_path):
+    one = photos / "a.png"
+    inside = rows_of(predict(one, "--within", "Nymphalidae"))
+    assert {row["genus"] for row in inside} == {"Danaus", "Vanessa"}
+    assert sum(float(row["score"]) for row in inside) == pytest.approx(1)
+    both = rows_of(predict(one, "--within", "nymphalidae", "--within", "Pieris rapae"))
+    assert len(both) == 3
+    region = tmp_path / "region.csv"
+    region.write_text("species,seen\nPieris rapae,3\nmonarch,1\nHomo sapiens,9\n")
+    result = predict(one, "--subset", region)
+    assert {row["species"] for row in rows_of(result)} == {"Pieris rapae", "Danaus plexippus"}
+    assert "1 of 3 names not known: 'Homo sapiens'" in result.stderr
+    plain = tmp_path / "region.txt"
+    plain.write_text("Homo sapiens\n")
+    result = predict(one, "--subset", plain)
+    assert result.exit_code == 1 and "Homo sapiens" in result.stderr
+    region.write_text("genus\nPieris\n")  # a family of that name would not count
+    assert len(rows_of(predict(one, "--subset", region))) == 1
+    assert predict(one, "--subset", region, "--within", "Nymphalidae").exit_code == 1
+
+
+def test_descriptions_stand_beside_names(predict, photos, tmp_path):
+    one = photos / "a.png"
+    said = tmp_path / "said.json"
+    said.write_text(json.dumps({"monarch": ["orange wings with black veins"]}))
+    plain, told = rows_of(predict(one)), rows_of(predict(one, "--descriptions", said))
+    assert [*plain] != [*told] and sum(float(r["score"]) for r in told) == pytest.approx(1)
+    table = tmp_path / "said.csv"
+    table.write_text("label,text\nmonarch,orange wings with black veins\n")
+    assert rows_of(predict(one, "--descriptions", table)) == told
+    said.write_text(json.dumps({"unicorn": ["a horn"]}))
+    assert "'unicorn', which is no label" in predict(one, "--descriptions", said).stderr
+    said.write_text("[1]")
+    assert predict(one, "--descriptions", said).exit_code == 1
+    known = rows_of(predict(one, "--descriptions", "knowledge"))  # the sheets that ship
+    assert known != plain
+
+
+def test_rows_in_each_format(predict, photos):
+    one = photos / "a.png"
+    as_json = json.loads(predict(one, "--json").stdout)
+    assert [*as_json[0]] == NAMES and len(as_json) == 4
+    assert json.loads(predict(one, "--format", "json").stdout) == as_json
+    best = as_json[0]["species"]
+    lines = predict(one, "--format", "table").stdout.splitlines()
+    assert len(lines) == 5 and best in lines[1]
+    quiet = predict(one, "--quiet", "--k", 1)
+    assert (quiet.stdout, quiet.stderr) == (f"{best}\n", "")
+    several = predict(photos, "--quiet", "--k", 1).stdout.splitlines()
+    assert [line.split("\t")[0] for line in several] == [str(photos / f"{n}.png") for n in "abc"]
 
 
 @pytest.mark.parametrize(("name", "args"), [("x.csv", ()), ("x.json", ()), ("x.txt", ("--json",))])
-def test_rows_go_to_a_file_in_its_format(classifier, tmp_path, name, args):
-    result = predict("a.jpg", "b.jpg", "--output", tmp_path / name, *args)
+def test_rows_go_to_a_file_in_its_format(predict, photos, tmp_path, name, args):
+    result = predict(photos, "--k", 1, "--output", tmp_path / name, *args)
     assert (result.exit_code, result.stdout) == (0, "")
     text = (tmp_path / name).read_text()
     rows = json.loads(text) if text.startswith("[") else list(csv.DictReader(io.StringIO(text)))
-    assert [row["file_name"] for row in rows] == ["a.jpg", "b.jpg"]
+    assert [row["file_name"] for row in rows] == [str(photos / f"{n}.png") for n in "abc"]
     assert text.startswith("[") == (name != "x.csv")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_unreadable_pictures_are_listed_at_the_end_and_lose_nothing(classifier):
-    result = predict("bad.jpg", "a.jpg")
+def test_what_cannot_be_read_is_listed_at_the_end_and_loses_nothing(predict, photos, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    result = predict(broken, photos / "a.png", tmp_path / "missing.jpg", "--k", 1)
     assert result.exit_code == 1
-    assert "a.jpg,F," in result.stdout and "bad.jpg" not in result.stdout
-    assert "bad.jpg: is truncated" in result.stderr
-    assert "1 of 2 pictures could not be read" in result.stderr
+    assert [r["file_name"] for r in csv.DictReader(io.StringIO(result.stdout))] == [
+        str(photos / "a.png")
+    ]
+    assert "broken.jpg: not a picture" in result.stderr
+    assert "2 of 3 pictures could not be read" in result.stderr
 
 
-def test_a_folder_without_pictures_is_wrong_use(classifier, tmp_path):
+def test_nothing_to_look_at_is_wrong_use(predict, tmp_path):
     result = predict(tmp_path)
     assert result.exit_code == 2 and str(tmp_path) in result.stderr
 
 
-def test_a_file_that_cannot_be_written_is_one_line(classifier, tmp_path):
-    result = predict("a.jpg", "--output", tmp_path / "no" / "x.csv")
+def test_a_file_that_cannot_be_written_is_one_line(predict, photos, tmp_path):
+    result = predict(photos, "--output", tmp_path / "no" / "x.csv")
     assert result.exit_code == 1
     assert "FileNotFoundError" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_labels_from_a_list_a_file_and_a_table(tmp_path):
-    assert read_classes('cat, "dog, small",fox') == ["cat", "dog, small", "fox"]
-    (tmp_path / "l.txt").write_text("\ufeffcat\n\n 012 \ndog, small\n", encoding="utf-8")
-    assert read_classes(str(tmp_path / "l.txt")) == ["cat", "012", "dog, small"]
-    (tmp_path / "l.csv").write_text("family,species\nF,a\nF,b\n")
-    tree = read_classes(str(tmp_path / "l.csv"))
-    assert tree.ranks == ("family", "species") and len(tree.leaves) == 2
-    for wrong in (",", str(tmp_path / "missing.csv")):
-        with pytest.raises(UsageError):
-            read_classes(wrong)
+def test_names_and_boxes_come_from_lists_and_standard_input(predict, photos, tmp_path):
+    a, b = photos / "a.png", photos / "b.png"
+    plain = rows_of(predict("-", "--k", 1, input=f"{a}\n\n{b}\n"))
+    assert [row["file_name"] for row in plain] == [str(a), str(b)]
+    boxes = f"file,x,y,w,h\n{a},10,5,20,20\n{a},25,5,20,20\n{b},,,,\n{b},500,0,9,9\n"
+    result = predict("-", "--k", 1, input=boxes)
+    assert result.exit_code == 1
+    assert "holds nothing of its 50 x 40 pixels" in result.stderr
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [(r["file_name"], r["x"]) for r in rows] == [(str(a), "10.0"), (str(a), "25.0"),
+                                                        (str(b), "")]  # fmt: skip
+    with Image.open(a) as image:
+        image.crop((10, 5, 30, 25)).save(tmp_path / "cut.png")
+    cut = rows_of(predict(tmp_path / "cut.png", "--k", 1))[0]
+    assert (cut["species"], cut["score"]) == (rows[0]["species"], rows[0]["score"])
+    listed = photos.parent / "list.csv"
+    listed.write_text(f"file_name\n{photos.name}/a.png\n")
+    assert len(rows_of(predict(listed, "--k", 1))) == 1  # beside the list
+    listed.write_text("x,y\n1,2\n")
+    assert "no column of files" in predict(listed).stderr
+    listed.write_text("file,x,y,w,h\na.png,1,2,3,oops\n")
+    assert "line 2: 1,2,3,oops is no box" in predict(listed).stderr
 
 
-def test_labels_of_a_domain_and_only_one_source_of_labels(classifier):
-    predict("a.jpg", "--domain", "medical")
-    assert len(classifier.calls["labels"].leaves) == 20
-    assert predict("a.jpg", "--domain", "medical", "--cls", "a,b").exit_code == 2
+def test_what_was_asked_is_logged(predict, photos, model, tmp_path):
+    log = tmp_path / "log.json"
+    predict(photos, "--log", log, "--rank", "family")
+    told = json.loads(log.read_text())
+    assert told["pictures"] == 3 and told["rank"] == "family" and told["rows"] == 9
+    assert told["model"] == str(model) and len(told["digest"]) == 32
+    text = tmp_path / "log.txt"
+    for _ in range(2):
+        predict(photos, "--log", text)
+    assert text.read_text().count("\ndigest: ") == 2
+
+
+def test_a_stopped_run_goes_on_where_it_was(predict, photos, tmp_path):
+    file = tmp_path / "out.csv"
+    whole = predict(photos, "--k", 2).stdout
+    predict(photos, "--k", 2, "--output", file)
+    assert file.read_text() == whole
+    lines = whole.splitlines(keepends=True)
+    note = tmp_path / "out.csv.unfinished"
+
+    def stop_after(text, **settings):
+        predict(photos / "a.png", "--k", 2, "--output", file)
+        file.write_text(text)
+        note.write_text(json.dumps(settings))
+
+    begun = {"model": None}
+    stop_after("".join(lines[:4]) + lines[4][:30], **begun)
+    refused = predict(photos, "--k", 2, "--output", file)
+    assert refused.exit_code == 2 and "begun with another model" in refused.stderr
+    assert file.read_text() == "".join(lines[:4]) + lines[4][:30]
+    log = tmp_path / "log.json"
+    predict(photos, "--k", 2, "--log", log)
+    told = json.loads(log.read_text())
+    begun = {"model": told["digest"], "labels": told["labels_digest"], "rank": None, "k": 2,
+             "bins": None, "coarse_to_fine": False, "precision": "float32"}  # fmt: skip
+    stop_after("".join(lines[:4]) + lines[4][:30], **begun)
+    went_on = predict(photos, "--k", 2, "--output", file)
+    assert went_on.exit_code == 0 and "1 picture in" in went_on.stderr
+    assert file.read_text() == whole and not note.exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_as_one_that_was_not(model, photos, tmp_path):
+    listed = tmp_path / "list.csv"
+    typed = [sys.executable, "-m", "domainclip", "predict", str(listed), "--model", str(model)]
+    typed += ["--device", "cpu", "--k", "1", "--batch-size", "8", "--output"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    file, whole = tmp_path / "out.csv", tmp_path / "whole.csv"
+    listed.write_text("file,x,y,w,h\n" + "".join(
+        f"{photos / 'a.png'},{i / 150},0,20,20\n" for i in range(3000)
+    ))  # fmt: skip
+    with subprocess.Popen([*typed, str(file)], env=env, stderr=subprocess.DEVNULL) as job:
+        while not file.is_file() or file.stat().st_size < 60_000:
+            assert job.poll() is None
+            time.sleep(0.05)
+        job.send_signal(signal.SIGKILL)
+    assert (tmp_path / "out.csv.unfinished").is_file()
+    for out in (file, whole):
+        subprocess.run([*typed, str(out)], env=env, check=True, stderr=subprocess.DEVNULL)
+    assert file.read_bytes() == whole.read_bytes()
+
+
+def test_a_reader_that_goes_away_is_no_accident(model, photos):
+    typed = f"{sys.executable} -m domainclip predict {photos} {photos} --model {model}"
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-c", f"{typed} --device cpu --batch-size 1 | head -n 1; exit ${{PIPESTATUS[0]}}"],
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.startswith("file_name,")
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr

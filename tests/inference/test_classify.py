@@ -1,6 +1,8 @@
 """Zero-shot classification by a model of known features: the mean colour, and colour words."""
 
+import os
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -10,11 +12,14 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
+from domainclip.cli.choosing import read_descriptions
 from domainclip.data.images import UnreadableImage, square
 from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import LabelTree
 from domainclip.errors import LabelError, UsageError
-from domainclip.inference.classify import ZeroShotClassifier, embed_labels, label_texts, prepare
+from domainclip.inference.classify import ZeroShotClassifier
+from domainclip.inference.encoding import prepare
+from domainclip.inference.prompts import embed_labels, label_texts
 from domainclip.model.clip import DomainClip, Preprocess
 from domainclip.model.folder import create_model, read_card, save_model
 
@@ -352,3 +357,62 @@ def test_descriptions_begin_with_their_own_word_though_there_is_one_head(tmp_pat
             theirs = stock.encode_text(said, normalize=True)
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
     assert "caption" in read_card(tmp_path)["prefixes_note"]
+
+
+def test_vectors_stand_for_pictures(tree):
+    classifier = ZeroShotClassifier(ColourClip()).fit(tree)
+    seen = np.array([[0.9, 0.1, 0.0], [0.0, 0.0, 2.0]], dtype=np.float32)
+    for vectors in (seen, torch.from_numpy(seen), seen.astype(np.float64)):
+        assert classifier.predict(vectors).tolist() == ["red", "blue"]
+    unit = torch.nn.functional.normalize(torch.from_numpy(seen), dim=-1)
+    expected = (10 * unit @ classifier.label_features_.T).softmax(-1)
+    assert classifier.predict_proba(seen) == pytest.approx(expected.numpy(), abs=1e-6)
+    rows = list(classifier.predict_rows(seen, k=1))
+    assert [(r["file_name"], r["species"]) for r in rows] == [("0", "red"), ("1", "blue")]
+    with pytest.raises(UsageError, match="4 numbers, the model's have 3"):
+        classifier.predict(np.zeros((2, 4), dtype=np.float32))
+    grey = np.full((8, 8), 200, dtype=np.uint8)  # bytes are a picture
+    assert classifier.predict_proba(grey).shape == (1, 4)
+
+
+def test_tensors_are_pictures_too():
+    classifier = ZeroShotClassifier(ColourClip()).fit(["red", "green", "blue"])
+    blue = torch.from_numpy(np.asarray(BLUE).copy()).permute(2, 0, 1)
+    assert classifier.predict(blue).tolist() == ["blue"]
+    assert classifier.predict([blue, blue.float() / 255]).tolist() == ["blue", "blue"]
+
+
+def test_coarse_to_fine_gives_one_line(tree):
+    seen = np.array([[0.6, 0.0, 0.62]], dtype=np.float32)  # blue alone beats each warm one
+    flat = ZeroShotClassifier(ColourClip()).fit(tree)
+    line = ZeroShotClassifier(ColourClip(), coarse_to_fine=True).fit(tree)
+    assert flat.predict(seen).tolist() == ["blue"]
+    assert flat.predict(seen, "family").tolist() == ["Warm"]
+    assert line.predict(seen, "family").tolist() == ["Warm"]
+    assert line.predict(seen).tolist() == ["red"]
+    first = next(iter(line.predict_rows(seen, k=1)))
+    plain = dict(zip(flat.names(), flat.predict_proba(seen)[0], strict=True))
+    assert first["score"] == pytest.approx(plain["red"])
+
+
+def test_a_notebook_shows_pictures_beside_their_names(tree, files):
+    classifier = ZeroShotClassifier(ColourClip()).fit(tree)
+    shown = classifier.show(files, k=2)
+    page = shown._repr_html_()
+    assert page.count("data:image/jpeg;base64,") == 3 and "red (poppy)" in page
+    assert "grass, tall" in page and len(shown.rows[0]) == 2
+    assert repr(shown).splitlines()[0].startswith(f"{files[0]}: red (poppy) 0.")
+    assert "4 labels" in repr(classifier)
+
+
+DESCRIBED = "DOMAINCLIP_TEST_DATA"
+
+
+@pytest.mark.skipif(DESCRIBED not in os.environ, reason=f"{DESCRIBED} is not set")
+@pytest.mark.parametrize("name", ["cupl_cub", "descriptors_eurosat", "cupl_res45_full"])
+def test_published_descriptions_are_read_as_they_are(name, folder, files):
+    path = Path(os.environ[DESCRIBED]) / "text_classdescriptions" / f"{name}.json"
+    said = read_descriptions(str(path))
+    classifier = ZeroShotClassifier(folder, device="cpu").fit({k: v[:3] for k, v in said.items()})
+    assert classifier.names() == tuple(said)
+    assert classifier.predict_proba(files).sum(1) == pytest.approx(1, abs=1e-5)
