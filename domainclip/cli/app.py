@@ -21,6 +21,7 @@ from .framework import Group
 COMMANDS = {
     "train": "Train, test and save a model.",
     "predict": "Name what pictures show, with a trained model.",
+    "fewshot": "Make a classifier from a few labelled pictures of each label.",
     "knowledge": "Gather what is known of labels, and look at it.",
     "caption": "Write and check a caption for every picture.",
     "data": "Look at pictures and labels before they are used.",

@@ -20,6 +20,7 @@ from .record import Record
 from .results import Results
 
 if TYPE_CHECKING:
+    from domainclip.inference.answering import Classifier
     from domainclip.inference.classify import ZeroShotClassifier
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -37,7 +38,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
     ),
 )
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|LIST...")
-@option("Options", "--model", required=True, metavar="RUN|FOLDER", help="The trained model.")
+@option("Options", "--model", metavar="RUN|FOLDER", help="The trained model.")
+@option("Options", "--classifier", "fewshot", metavar="FOLDER",
+        help="A classifier of `domainclip fewshot`, with its own labels; the model is then the one "
+        "that it was made with.")  # fmt: skip
 @option("Options", "--rank",
         help="Name pictures at this rank of the labels; all for every rank.")  # fmt: skip
 @option("Options", "--k", type=click.IntRange(1),
@@ -78,7 +82,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def command(
     out: Output,
     images: tuple[str, ...],
-    model: str,
+    model: str | None,
+    fewshot: str | None,
     rank: str | None,
     k: int | None,
     format_: Style | None,
@@ -87,6 +92,8 @@ def command(
     **asked: Any,
 ) -> None:
     """Print the best names of each picture as they come."""
+    if not (model or fewshot):
+        raise click.UsageError("Missing option '--model', or '--classifier'.")
     chosen = [name for name in ("domain", "classes", "bins") if asked[name]]
     if len(chosen) > 1:
         said = " and ".join({"classes": "--cls"}.get(name, f"--{name}") for name in chosen)
@@ -97,12 +104,17 @@ def command(
     pictures = list(find_pictures(images))
     if not pictures:
         raise UsageError(f"no picture in {', '.join(images)}", "name files, or folders of pictures")
-    classifier = open_classifier(model, asked, progress=not out.quiet and sys.stderr.isatty())
+    progress = not out.quiet and sys.stderr.isatty()
+    classifier: Classifier
+    if fewshot:
+        classifier = open_fewshot(fewshot, model, asked)
+    else:
+        classifier = open_classifier(str(model), asked, progress=progress)
     if k is None:
         k = len(classifier.names()) if asked["classes"] or asked["bins"] else 5
     settings = {
-        "model": classifier.encoder.digest, "labels": classifier.candidates_.digest, "rank": rank,
-        "k": k, **{key: asked[key] for key in ("bins", "coarse_to_fine", "precision")},
+        "model": classifier.encoder.digest, "labels": classifier.candidates_.digest,
+        "classifier": fewshot, "rank": rank, "k": k, **{key: asked[key] for key in ("bins", "coarse_to_fine", "precision")},
     }  # fmt: skip
     results = Results(out, format_, file, settings)
     rows = classifier.predict_rows(_watched(_left(pictures, results), results), rank=rank, k=k)
@@ -116,7 +128,8 @@ def command(
         output.warning(f"{path}: {reason}" if path not in reason else reason)
     if record:
         record.write({
-            "model": model, "digest": classifier.encoder.digest, "rank": rank, "k": k, **asked,
+            "model": classifier.encoder.name, "classifier": fewshot,
+            "digest": classifier.encoder.digest, "rank": rank, "k": k, **asked,
             "labels": len(classifier.candidates_), "labels_digest": classifier.candidates_.digest,
             "pictures": len(pictures), "rows": count, "unreadable": classifier.unreadable_,
             "output": file,
@@ -125,6 +138,28 @@ def command(
         left_out = len(classifier.unreadable_)
         output.error(f"{left_out} of {output.counted(len(pictures), 'picture')} could not be read")
         sys.exit(1)
+
+
+def open_fewshot(folder: str, model: str | None, asked: Mapping[str, Any]) -> Classifier:
+    """Return a classifier as it was saved.
+
+    Raises:
+        UsageError: If something is asked of labels, which it brings along.
+    """
+    from domainclip.inference.fewshot.classifier import FewShotClassifier
+
+    also = [f"--{key}" for key in ("domain", "bins", "within", "subset", "descriptions")
+            if asked[key]]  # fmt: skip
+    also += ["--cls"] * bool(asked["classes"])
+    if also:
+        raise UsageError(
+            f"the classifier {folder} has its own labels", f"leave out {', '.join(also)}"
+        )
+    found = FewShotClassifier.load(
+        folder, model, device=asked["device"], batch_size=asked["batch_size"]
+    )
+    found.encoder.precision, found.coarse_to_fine = asked["precision"], asked["coarse_to_fine"]
+    return found
 
 
 def open_classifier(model: str, asked: Mapping[str, Any], *, progress: bool) -> ZeroShotClassifier:

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from domainclip import paths
 from domainclip.data.packed import fingerprint
-from domainclip.errors import DataError
+from domainclip.errors import DataError, UsageError
 
 from .candidates import Candidates
 from .encoding import Encoder
@@ -48,6 +49,24 @@ class LabelMatrix:
         exact = vectors.dtype == np.float32
         self._whole = torch.from_numpy(np.array(vectors)) if exact else None
 
+    @classmethod
+    def of(cls, vectors: NDArray[Any], count: int) -> LabelMatrix:
+        """Return ready vectors of so many labels.
+
+        Raises:
+            UsageError: If they are not of so many, or no rows of floating numbers.
+        """
+        if vectors.ndim != 2 or len(vectors) != count:
+            raise UsageError(
+                f"the vectors have the shape {vectors.shape}, for {count} labels",
+                f"give one row a label, ({count}, dim)",
+            )
+        if vectors.dtype not in (np.float32, np.float16):
+            raise UsageError(
+                f"the vectors are of {vectors.dtype}", "give them as float32 or float16"
+            )
+        return cls(vectors)
+
     def __len__(self) -> int:
         return len(self.vectors)
 
@@ -67,7 +86,7 @@ class LabelMatrix:
             return features @ self._whole.T
         found = features.new_empty(len(features), len(self))
         for start in range(0, len(self), BLOCK):
-            block = torch.from_numpy(np.ascontiguousarray(self.vectors[start : start + BLOCK]))
+            block = torch.from_numpy(np.array(self.vectors[start : start + BLOCK]))
             found[:, start : start + BLOCK] = features @ block.to(features.device).float().T
         return found
 

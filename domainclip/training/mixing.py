@@ -1,7 +1,7 @@
 """Weights between those at the start and those at the end of fine-tuning, as validation likes best.
 
 WiSE-FT: Wortsman et al. 2022 (arXiv:2109.01903), equation 1: (1 - a) * start + a * end, for all
-weights at once.
+weights at once. Batch statistics, which their towers had none of, are then taken anew.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from domainclip.recipe.schema import Recipe
 
 from .module import ContrastiveModule
 from .pairs import recall_pairs
+from .statistics import renew_statistics
 
 SHARES = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -97,17 +98,22 @@ def mix_weights(
     model, end = module.model, copy_weights(module.model)
     candidates: list[Candidate] = []
     named: list[Tensor] = []
-    for share in SHARES:
+    half = recipe.train.precision == "bfloat16"
+
+    def mix(share: float) -> None:
         set_mixture(model, start, end, share)
-        with (
-            torch.no_grad(),
-            torch.autocast(device, torch.bfloat16, enabled=recipe.train.precision == "bfloat16"),
-        ):
+        if share:  # the start stays as it is
+            renew_statistics(module, data, device)
+
+    for share in SHARES:
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=half):
+            mix(share)
             named.append(_val_hits(module, data, device).cpu())
             recall = None if data.held is None else _recall(module, data, device)
         candidates.append(Candidate(share, float(named[-1].mean()), recall))
     kept, remark = choose(candidates, torch.stack(named))
-    set_mixture(model, start, end, kept.share)
+    with torch.autocast(device, torch.bfloat16, enabled=half):
+        mix(kept.share)
     if progress:
         lines = ["share  validation  replay recall@1"]
         for one in candidates:

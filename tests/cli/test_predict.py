@@ -17,6 +17,7 @@ from PIL import Image
 
 from domainclip.cli.app import app
 from domainclip.domains.labels import LabelTree
+from domainclip.inference.fewshot.classifier import FewShotClassifier
 from domainclip.model.folder import create_model, save_model
 
 SPECIES = ("Danaus plexippus", "Vanessa atalanta", "Pieris rapae", "Papilio machaon")
@@ -280,7 +281,8 @@ def test_a_stopped_run_goes_on_where_it_was(predict, photos, tmp_path):
     log = tmp_path / "log.json"
     predict(photos, "--k", 2, "--log", log)
     told = json.loads(log.read_text())
-    begun = {"model": told["digest"], "labels": told["labels_digest"], "rank": None, "k": 2,
+    begun = {"model": told["digest"], "labels": told["labels_digest"], "classifier": None,
+             "rank": None, "k": 2,
              "bins": None, "coarse_to_fine": False, "precision": "float32"}  # fmt: skip
     stop_after("".join(lines[:4]) + lines[4][:30], **begun)
     went_on = predict(photos, "--k", 2, "--output", file)
@@ -318,3 +320,27 @@ def test_a_reader_that_goes_away_is_no_accident(model, photos):
     )  # fmt: skip
     assert done.stdout.startswith("file_name,")
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+def test_a_fewshot_classifier_names_pictures_by_its_own_labels(model, photos, tmp_path):
+    rng = np.random.default_rng(1)
+    colours = {"red": (200, 20, 20), "blue": (20, 20, 200)}
+    pictures = [
+        Image.fromarray(np.clip(rng.normal(c, 20, (40, 40, 3)), 0, 255).astype(np.uint8))
+        for c in colours.values() for _ in range(4)
+    ]  # fmt: skip
+    labels = [name for name in colours for _ in range(4)]
+    made = FewShotClassifier(model, method="centroid", device="cpu").fit(pictures, labels)
+    made.save(tmp_path / "mine")
+    pictures[0].save(tmp_path / "red.png")
+
+    def run(*args):
+        typed = ["predict", str(tmp_path / "red.png"), "--device", "cpu", *map(str, args)]
+        return CliRunner().invoke(app, typed, prog_name="domainclip")
+
+    rows = rows_of(run("--classifier", tmp_path / "mine"))
+    assert [row["classification"] for row in rows] == ["red", "blue"]
+    assert rows_of(run("--classifier", tmp_path / "mine", "--model", model)) == rows
+    assert "has its own labels" in run("--classifier", tmp_path / "mine", "--cls", "a,b").stderr
+    neither = run()
+    assert neither.exit_code == 2 and "--model" in neither.stderr

@@ -7,13 +7,18 @@ import torch
 from PIL import Image
 from small_recipe import small_recipe
 
+from domainclip.data.datamodule import open_data
+from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
 from domainclip.model.folder import create_model, load_model
 from domainclip.recipe.schema import Recipe
 from domainclip.training import mixing
+from domainclip.training.build import build_module
 from domainclip.training.checkpoints import BEST, checkpoint_path
 from domainclip.training.mixing import Candidate, choose, copy_weights, set_mixture
+from domainclip.training.resolve import resolve
 from domainclip.training.run import read_metrics, train
+from domainclip.training.statistics import renew_statistics
 
 
 def recipe(out: Path, **changes) -> Recipe:
@@ -112,6 +117,53 @@ def test_a_run_keeps_a_mixture_and_tells_all(first, tmp_path, capsys, monkeypatc
         mixed = torch.lerp(start[name], best[f"model.{name}"], 0.3)
         assert torch.equal(kept[name], mixed)
         assert not torch.equal(mixed, start[name])
+
+
+def test_statistics_of_a_mixture_are_those_of_the_training_pictures(first, tmp_path, monkeypatch):
+    monkeypatch.setattr(mixing, "choose", lambda found, hits: (found[5], choose(found, hits)[1]))
+    model = {"name": str(first), "image_size": 0}
+    asked = recipe(tmp_path / "run", model=model, train={"wise_ft": True}, optim={"lr": 1e-2})
+    kept = load_model(train(asked, progress=False).folder)
+    norm = next(m for m in kept.clip.visual.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    seen: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda m, given: seen.append(given[0]))
+    data = open_data(asked, get_domain("biology"), kept.preprocess.size)
+    shown = torch.cat([b.pixels for b in data.loader("train")]).float() / 255
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (kept.preprocess.mean,
+                                                            kept.preprocess.std))  # fmt: skip
+    with torch.no_grad():
+        kept.pool((shown - mean) / std)
+    torch.testing.assert_close(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(norm.running_var, seen[0].var((0, 2, 3)), atol=1e-3, rtol=1e-2)
+    ends = copy_weights(load_model(first)), kept.state_dict()
+    assert any(not torch.equal(ends[0][n], v) for n, v in ends[1].items() if "running_mean" in n)
+
+
+def test_a_start_that_is_kept_has_the_statistics_that_it_had(first, tmp_path, monkeypatch):
+    monkeypatch.setattr(mixing, "choose", lambda found, hits: (found[0], choose(found, hits)[1]))
+    model = {"name": str(first), "image_size": 0}
+    asked = recipe(tmp_path / "run", model=model, train={"wise_ft": True}, optim={"lr": 1e-2})
+    kept = load_model(train(asked, progress=False).folder).state_dict()
+    for name, value in load_model(first).state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(kept[name], value, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_statistics_are_renewed_in_one_process_and_held_ones_are_left(tmp_path, held):
+    asked = recipe(tmp_path, model={"name": "small", "image_size": 32})
+    model, _ = create_model("small", image_size=32)
+    model.clip.visual = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model.clip.visual)
+    data = open_data(asked, get_domain("biology"), 32)
+    asked = resolve(asked, False, "cpu", "float32", 32)
+    module = build_module(asked, model, data, get_domain("biology").prompts["default"]).eval()
+    model.held = (model.clip.visual,) if held else ()
+    before = copy_weights(model)
+    renew_statistics(module, data, "cpu")
+    moved = [n for n, v in model.state_dict().items() if not torch.equal(v, before[n])]
+    assert bool(moved) is not held and all("running" in n or "tracked" in n for n in moved)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.SyncBatchNorm)]
+    assert norms and all(m.momentum and not m.training and "forward" not in vars(m) for m in norms)
 
 
 def test_replay_shows_what_is_forgotten(first, tmp_path, capsys):

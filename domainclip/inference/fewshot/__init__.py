@@ -1,0 +1,1 @@
+"""Classification by a few labelled pictures of each label."""
