@@ -25,6 +25,7 @@ from domainclip.domains.labels import LabelTree
 from domainclip.errors import DataError, UsageError, suggest
 
 from .clip import DomainClip, Preprocess
+from .tokenizing import find_tokenizer
 
 CONFIGS = Path(__file__).parent / "configs"
 CONFIG, WEIGHTS, HEADS = "open_clip_config.json", "open_clip_model.safetensors", "heads.safetensors"
@@ -77,7 +78,7 @@ def create_model(
                 force_image_size=image_size or None,
                 require_pretrained=pretrained,
             )
-            tokenizer = open_clip.get_tokenizer(architecture)
+            tokenizer = find_tokenizer(architecture, name)
     except Exception as error:
         raise UsageError(
             f"the model {name!r} cannot be loaded: {' '.join(str(error).split())[:300]}",

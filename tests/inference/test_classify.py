@@ -1,5 +1,6 @@
 """Zero-shot classification by a model of known features: the mean colour, and colour words."""
 
+import json
 import os
 from itertools import islice
 from pathlib import Path
@@ -18,10 +19,11 @@ from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import LabelTree
 from domainclip.errors import LabelError, UsageError
 from domainclip.inference.classify import ZeroShotClassifier
-from domainclip.inference.encoding import prepare
+from domainclip.inference.encoding import Encoder, prepare
+from domainclip.inference.fewshot.classifier import FewShotClassifier
 from domainclip.inference.prompts import embed_labels, label_texts
 from domainclip.model.clip import DomainClip, Preprocess
-from domainclip.model.folder import create_model, read_card, save_model
+from domainclip.model.folder import CONFIG, create_model, read_card, save_model
 
 COLOURS = {
     "red": (1.0, 0, 0),
@@ -403,6 +405,21 @@ def test_a_notebook_shows_pictures_beside_their_names(tree, files):
     assert "grass, tall" in page and len(shown.rows[0]) == 2
     assert repr(shown).splitlines()[0].startswith(f"{files[0]}: red (poppy) 0.")
     assert "4 labels" in repr(classifier)
+
+
+def test_a_model_without_its_tokenizer_still_sees(tmp_path, files):
+    network, _ = create_model("small", image_size=32)
+    save_model(network.eval(), tmp_path / "m", tree=None, card={})
+    config = json.loads((tmp_path / "m" / CONFIG).read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "nobody/nothing"
+    (tmp_path / "m" / CONFIG).write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="has no tokenizer here, so it reads no text") as error:
+        ZeroShotClassifier(tmp_path / "m", device="cpu").fit(["a", "b"])
+    assert "fewshot" in error.value.hint
+    seen = Encoder(tmp_path / "m", device="cpu").encode(files)
+    assert seen.shape == (3, 256)
+    learned = FewShotClassifier(tmp_path / "m", method="centroid", device="cpu")
+    assert learned.fit(seen, ["r", "g", "b"]).predict(files).tolist() == ["r", "g", "b"]
 
 
 DESCRIBED = "DOMAINCLIP_TEST_DATA"
