@@ -21,6 +21,7 @@ from .framework import Group
 COMMANDS = {
     "train": "Train, test and save a model.",
     "predict": "Name what pictures show, with a trained model.",
+    "calibrate": "Make the probabilities of a model mean what they say.",
     "fewshot": "Make a classifier from a few labelled pictures of each label.",
     "embed": "Turn pictures or texts into vectors.",
     "index": "Make pictures ready to be searched.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
@@ -69,6 +69,19 @@ def read_bins(file: str) -> dict[str, str]:
     if not bins:
         raise DataError(f"{file}: no label in it", "it has titles, then a label and a bin a line")
     return bins
+
+
+def read_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """Return name -> value from options such as `month=6`.
+
+    Raises:
+        UsageError: If one has no value.
+    """
+    pairs = [one.partition("=") for one in given]
+    wrong = next((name for name, equals, value in pairs if not (equals and value.strip())), None)
+    if wrong is not None:
+        raise UsageError(f"{option} {wrong}: no value", f"write {option} NAME=VALUE")
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def read_descriptions(file: str) -> dict[str, list[str]] | Literal["knowledge"]:

@@ -13,7 +13,7 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
 
 from . import output
-from .choosing import read_bins, read_classes, read_descriptions
+from .choosing import read_bins, read_classes, read_descriptions, read_pairs
 from .framework import Command, option
 from .output import Output, Style, format_options
 from .record import Record
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from domainclip.inference.classify import ZeroShotClassifier
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+CERTAINTY = ("confidence", "error", "rejection")
+ALIKE = ("bins", "coarse_to_fine", "precision", *CERTAINTY, "uncalibrated", "prior", "given",
+         "prior_strength")  # fmt: skip
+"""Options that rows depend on, beside model and labels."""
 
 
 @click.command(
@@ -48,6 +52,24 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
         help="How many names for each picture.  [default: 5; of --cls and --bins all]")  # fmt: skip
 @option("Options", "--coarse-to-fine", is_flag=True,
         help="Choose the coarsest rank first and stay within it.")  # fmt: skip
+@option("Certainty", "--confidence", type=click.FloatRange(0, 1, max_open=True), metavar="X",
+        help="One name a picture, at the deepest rank at which answers are right as often as "
+        "this.")  # fmt: skip
+@option("Certainty", "--sets", "error", type=click.FloatRange(0, 1), metavar="X",
+        help="All names that are probable enough for the true one to be missed no more often than "
+        "this.")  # fmt: skip
+@option("Certainty", "--reject", "rejection", type=click.FloatRange(0, 1), metavar="X",
+        help="No name where a picture seems to show none of the labels; so often it may where it "
+        "does.")  # fmt: skip
+@option("Certainty", "--uncalibrated", is_flag=True,
+        help="Leave out the calibration that the model has for these labels.")  # fmt: skip
+@option("Certainty", "--prior", metavar="CSV",
+        help="Weights of labels, known before the picture is seen: names, a column `weight`, and "
+        "others for conditions, such as month.")  # fmt: skip
+@option("Certainty", "--given", multiple=True, metavar="NAME=VALUE",
+        help="What holds of the conditions of --prior; may be repeated.")  # fmt: skip
+@option("Certainty", "--prior-strength", type=click.FloatRange(0), default=1.0, metavar="X",
+        show_default=True, help="0 for no effect, 1 for Bayes' rule.")  # fmt: skip
 @option("Labels", "--domain", metavar="NAME", help="Choose from the labels of this domain.")
 @option("Labels", "--cls", "classes", metavar="LIST|FILE",
         help="Choose from these labels: a list with commas, a file of one a line, or a CSV of "
@@ -114,10 +136,13 @@ def command(
         k = len(classifier.names()) if asked["classes"] or asked["bins"] else 5
     settings = {
         "model": classifier.encoder.digest, "labels": classifier.candidates_.digest,
-        "classifier": fewshot, "rank": rank, "k": k, **{key: asked[key] for key in ("bins", "coarse_to_fine", "precision")},
+        "classifier": fewshot, "rank": rank, "k": k, **{key: asked[key] for key in ALIKE},
     }  # fmt: skip
     results = Results(out, format_, file, settings)
-    rows = classifier.predict_rows(_watched(_left(pictures, results), results), rank=rank, k=k)
+    rows = classifier.predict_rows(
+        _watched(_left(pictures, results), results), rank=rank, k=k,
+        **{key: asked[key] for key in CERTAINTY},
+    )  # fmt: skip
     if results.style == "quiet":
         told = len(pictures) > 1 or k > 1
         rows = ({"name": _name(row, with_file=told)} for row in rows)
@@ -148,7 +173,7 @@ def open_fewshot(folder: str, model: str | None, asked: Mapping[str, Any]) -> Cl
     """
     from domainclip.inference.fewshot.classifier import FewShotClassifier
 
-    also = [f"--{key}" for key in ("domain", "bins", "within", "subset", "descriptions")
+    also = [f"--{key}" for key in ("domain", "bins", "within", "subset", "descriptions", "prior")
             if asked[key]]  # fmt: skip
     also += ["--cls"] * bool(asked["classes"])
     if also:
@@ -177,6 +202,7 @@ def open_classifier(model: str, asked: Mapping[str, Any], *, progress: bool) -> 
     classifier = ZeroShotClassifier(
         model, device=asked["device"], batch_size=asked["batch_size"],
         precision=asked["precision"], coarse_to_fine=asked["coarse_to_fine"],
+        calibrated=not asked["uncalibrated"],
     )  # fmt: skip
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
@@ -196,6 +222,17 @@ def open_classifier(model: str, asked: Mapping[str, Any], *, progress: bool) -> 
             f"{subset.source}: {len(classifier.unknown_)} of "
             f"{output.counted(len(subset.names), 'name')} {say_unknown(tree, classifier.unknown_)}"
         )
+    if asked["prior"]:
+        unknown = classifier.use_prior(
+            asked["prior"], read_pairs("--given", asked["given"]), strength=asked["prior_strength"]
+        )
+        if unknown:
+            output.warning(
+                f"{asked['prior']}: {output.counted(len(unknown), 'name')} of no label to choose "
+                f"from, such as {unknown[0]!r}"
+            )
+    elif asked["given"]:
+        raise UsageError("--given says what holds of a prior, and there is none", "give --prior")
     return classifier
 
 

@@ -39,7 +39,7 @@ class Results:
         by_name: Style = "json" if ending == "json" else "csv"
         asked = out.style if out.asked else None
         self.style = style or asked or (by_name if self.file else out.style)
-        self.out, self.settings = out, dict(settings)
+        self.out, self.settings = out, json.loads(json.dumps(dict(settings)))  # as it is read back
         self.note = None
         self.done: set[tuple[str, ...]] = set()
         self.columns: list[str] = []

@@ -15,12 +15,21 @@ from domainclip.data.images import UnreadableImage
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
 
+from .calibration.applied import Calibrated
 from .candidates import Candidates
+from .deciding import Certainty, Decider
 from .display import THUMBNAIL, Shown
 from .encoding import Encoder
 from .pictures import Picture, is_one, read_picture
 from .ranks import Ranks
-from .rows import Told, tell_classes, tell_nodes, tell_picture, tell_rank
+from .rows import (
+    AddColumns,
+    Told,
+    tell_classes,
+    tell_nodes,
+    tell_picture,
+    tell_rank,
+)
 from .scoring import into_probabilities, top
 
 ALL = "all"
@@ -38,6 +47,8 @@ class Classifier(ABC):
         classes_: What is told apart, as an array of names.
         unreadable_: (path, reason) of the pictures that the last `predict_rows` left out.
         notice_: What the model's domain says with every result, such as "not for clinical use".
+        calibrated_: What makes probabilities honest for these labels, where that was fitted.
+        why_not_: Why there is no calibration, where there is none.
     """
 
     encoder: Encoder
@@ -49,6 +60,9 @@ class Classifier(ABC):
         self.encoder, self.coarse_to_fine = encoder, coarse_to_fine
         self.unreadable_: list[tuple[str, str]] = []
         self.notice_ = ""
+        self.calibrated_: Calibrated | None = None
+        self.why_not_ = "few-shot classifiers are not calibrated"
+        self.log_prior_: Tensor | None = None
 
     @abstractmethod
     def _logits(self, images: Any, *, skip: bool = False) -> Iterator[tuple[Sequence[Any], Tensor]]:
@@ -81,7 +95,7 @@ class Classifier(ABC):
         names = np.array(self.names(rank), dtype=object)
         best = []
         for _, logits in self._logits(images):
-            chosen = top(self._choose_by(into_probabilities(logits), rank), 1)[1]
+            chosen = top(self._choose_by(self._probabilities(logits), rank), 1)[1]
             best.append(names[chosen[:, 0].cpu().numpy()])
         return np.concatenate(best) if best else np.zeros(0, dtype=object)
 
@@ -95,7 +109,7 @@ class Classifier(ABC):
         """
         ranks = self._ranks
         parts = [
-            ranks.roll_up(into_probabilities(logits), rank).cpu().numpy()
+            ranks.roll_up(self._probabilities(logits), rank).cpu().numpy()
             for _, logits in self._logits(images)
         ]
         empty = np.zeros((0, len(self.names(rank))), dtype=np.float32)
@@ -111,7 +125,14 @@ class Classifier(ABC):
         return tuple(map(str, self.candidates_.names)) if groups is None else groups.names
 
     def predict_rows(
-        self, images: Iterable[Picture], rank: str | None = None, k: int = 5
+        self,
+        images: Iterable[Picture],
+        rank: str | None = None,
+        k: int = 5,
+        *,
+        confidence: float | None = None,
+        error: float | None = None,
+        rejection: float | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Yield the `k` best names of each picture, batch by batch; memory does not grow.
 
@@ -124,18 +145,28 @@ class Classifier(ABC):
             rank: The rank to name them at; unset, the labels themselves; "all" for every rank from
                 the coarsest on, with a column that says which.
             k: Names for each picture and rank.
+            confidence: Give one name a picture, at the deepest rank at which answers are right as
+                often as this; the column `rank` says which, "" where none is sure enough.
+            error: Give all names that are probable enough for the true one to be missed no more
+                often than this.
+            rejection: Name nothing where a picture seems to show none of the labels; no more often
+                than this where it does show one.
 
         Raises:
-            UsageError: If the labels have no such rank, or `k` is less than 1.
+            UsageError: If the labels have no such rank, `k` is less than 1, or what is asked was
+                not fitted for the model and these labels.
         """
         if k < 1:
             raise UsageError(f"k = {k}", "ask for at least one name per picture")
+        self.unreadable_ = []
+        wanted = Certainty(confidence, error, rejection)
+        if wanted.anything:
+            return self._held_to(images, wanted, None if rank == ALL else rank, k)
         asked = self._ranks.names if rank == ALL else (rank,)
         told = [self._tell(one) for one in asked]
         if rank == ALL:
             told = [tell_rank(rows, one, [*told[-1][0]])
                     for rows, one in zip(told, self._ranks.names, strict=True)]  # fmt: skip
-        self.unreadable_ = []
         return self._rows(images, dict(zip(asked, told, strict=True)), k)
 
     def show(
@@ -171,7 +202,7 @@ class Classifier(ABC):
     ) -> Iterator[Told]:
         number = 0
         for shown, logits in self._logits(images, skip=True):
-            labels = into_probabilities(logits)
+            labels = self._probabilities(logits)
             best = [
                 top(self._choose_by(labels, rank), min(k, len(rows))) for rank, rows in told.items()
             ]
@@ -182,6 +213,48 @@ class Classifier(ABC):
                 for (values, places), rows in zip(found, told.values(), strict=True):
                     for score, place in zip(values[i], places[i], strict=True):
                         yield {**before, **rows[place], "score": score}
+
+    def _held_to(
+        self, images: Iterable[Picture], wanted: Certainty, rank: str | None, k: int
+    ) -> Iterator[Told]:
+        """Yield rows of answers that are held to a certainty."""
+        number = 0
+        decider = Decider(
+            self._require_calibration(), self._ranks, self._tell(rank), self._add_columns(),
+            wanted, rank, k,
+        )  # fmt: skip
+
+        def rows() -> Iterator[Told]:
+            nonlocal number
+            for shown, logits in self._logits(images, skip=True):
+                answers = decider.answer(logits, self._scale_up(logits))
+                for picture, several in zip(shown, answers, strict=True):
+                    before = tell_picture(picture, number)
+                    number += 1
+                    yield from ({**before, **row} for row in several)
+
+        return rows()
+
+    def _require_calibration(self) -> Calibrated:
+        _ = self._ranks
+        if self.calibrated_ is None:
+            raise UsageError(
+                self.why_not_,
+                "domainclip calibrate --model RUN fits what is asked to pictures of known labels",
+            )
+        return self.calibrated_
+
+    def _scale_up(self, logits: Tensor) -> Tensor:
+        """Return logits whose softmax is what people see: calibrated, and under the prior."""
+        if self.calibrated_ is not None:
+            logits = self.calibrated_.scale(logits)
+        if self.log_prior_ is not None:
+            logits = logits + self.log_prior_.to(logits.device)
+        return logits
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Return the probabilities of labels, shape (m, n); `logits` may be overwritten."""
+        return into_probabilities(self._scale_up(logits))
 
     def _choose_by(self, labels: Tensor, rank: str | None) -> Tensor:
         """Return the scores at a rank that names are chosen by, of probabilities of all labels."""
@@ -194,9 +267,11 @@ class Classifier(ABC):
         found, groups = self.candidates_, self._ranks.groups(rank)
         if found.tree is None or found.nodes is None:
             return tell_classes(self.names())
+        return tell_nodes(found.tree, found.nodes, rank, groups, self._add_columns())
+
+    def _add_columns(self) -> AddColumns | None:
         name = self.encoder.card.get("domain")
-        add = get_domain(name).result_columns if name else None
-        return tell_nodes(found.tree, found.nodes, rank, groups, add)
+        return get_domain(name).result_columns if name else None
 
     @property
     def _ranks(self) -> Ranks:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -170,6 +170,30 @@ def choose_by_descriptions(said: Descriptions, prompts: PromptSet) -> Candidates
         _objects(names), sentences.__getitem__, prompts.pooling,
         _digest(["descriptions", names, sentences]),
     )  # fmt: skip
+
+
+def find_truth(found: Candidates, names: Sequence[str] | NDArray[Any]) -> NDArray[np.int64]:
+    """Return what stands for each name: its node, or without a tree its number, shape (m,).
+
+    A name in the tree of the labels need be none of them: it may be coarser.
+
+    Raises:
+        LabelError: If a name is unknown, or of several nodes.
+    """
+    known: dict[str, int] = {}
+    own = {fold(str(name)): i for i, name in enumerate(found.names)}
+    for name in dict.fromkeys(map(str, names)):
+        nodes = found.tree.find(name) if found.tree is not None else ()
+        if found.tree is None and fold(name) in own:
+            nodes = (own[fold(name)],)
+        if len(nodes) != 1:
+            why = "is no label" if not nodes else f"is the name of {len(nodes)} labels"
+            raise LabelError(
+                f"{name!r} {why}",
+                (suggest(name, map(str, found.names)) if not nodes else "give nodes of the tree"),
+            )
+        known[name] = int(nodes[0])
+    return np.array([known[str(name)] for name in names], dtype=np.int64)
 
 
 def _check_names(names: Sequence[str]) -> list[str]:

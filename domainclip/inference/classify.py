@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,12 +18,17 @@ from domainclip.errors import UsageError
 from domainclip.model.clip import DomainClip
 
 from .answering import Classifier
-from .candidates import Descriptions, Labels
+from .calibration.applied import Calibrated
+from .calibration.fit import Outcome, fit_calibration
+from .calibration.hierarchy import Hierarchy
+from .calibration.store import Fitted, find_calibration, save_calibration
+from .candidates import Descriptions, Labels, find_truth
 from .encoding import Encoder, Precision
 from .label_cache import LabelMatrix, find_labels
 from .narrowing import Listed, narrow
 from .own_labels import find_candidates, own_prompts
-from .pictures import are_features
+from .pictures import Picture, are_features
+from .priors import Prior
 from .scoring import find_logits
 
 __all__ = ["ZeroShotClassifier"]
@@ -40,6 +46,7 @@ class ZeroShotClassifier(Classifier):
         device: `auto`, `cpu`, `cuda` or `mps`.
         batch_size: Pictures per forward pass.
         precision: Number format of the image tower; bfloat16 is faster where the processor has it.
+        calibrated: Use the calibration of the model folder for these labels, where it has one.
         coarse_to_fine: Choose the best group at the coarsest rank, then the best within it, and so
             on, so that answers at all ranks lie on one line; else each rank by itself.
 
@@ -63,6 +70,7 @@ class ZeroShotClassifier(Classifier):
         device: str = "auto",
         batch_size: int = 64,
         precision: Precision = "float32",
+        calibrated: bool = True,
         coarse_to_fine: bool = False,
     ) -> None:
         self.model = model
@@ -70,6 +78,7 @@ class ZeroShotClassifier(Classifier):
         self.device = device
         self.batch_size = batch_size
         self.precision = precision
+        self.calibrated = calibrated
         self.unknown_: list[str] = []
         encoder = Encoder(model, device=device, batch_size=batch_size, precision=precision)
         super().__init__(encoder, coarse_to_fine=coarse_to_fine)
@@ -131,7 +140,90 @@ class ZeroShotClassifier(Classifier):
         else:
             self.matrix_ = ready if found.rows is None else ready.take(found.rows)
         self._know(found, bins)
+        self.asked_ = asked
+        self._find_calibration()
         return self
+
+    def use_prior(
+        self,
+        prior: Prior | str | Path,
+        given: Mapping[str, str] | None = None,
+        *,
+        strength: float = 1.0,
+        hard: bool = False,
+    ) -> list[str]:
+        """Weigh labels by what is known before a picture is looked at, until the next `fit`.
+
+        Args:
+            prior: Weights by label, or the table that they stand in.
+            given: What is known, such as `{"month": "6"}`; conditions left out are summed over.
+            strength: 0 for no effect, 1 for that of Bayes' rule.
+            hard: Rule out labels without a weight, rather than give them a small one.
+
+        Returns:
+            Names of the table that no label has.
+
+        Raises:
+            UsageError: If a condition is unknown.
+            LabelError: If no name is known, or no label is left.
+        """
+        _ = self._ranks
+        table = prior if isinstance(prior, Prior) else Prior.from_table(prior)
+        self.log_prior_, unknown = table.weigh(
+            self.candidates_, given, strength=strength, hard=hard
+        )
+        return unknown
+
+    def calibrate(
+        self,
+        images: Iterable[Picture] | NDArray[Any] | Tensor,
+        labels: Sequence[str] | NDArray[Any],
+        *,
+        source: str = "",
+    ) -> Outcome:
+        """Fit honest probabilities to pictures whose labels are known, and use them from now on.
+
+        They are kept in the model folder, where the next `fit` to the same labels finds them. The
+        pictures are best none that the model was trained on: two thousand, of all labels.
+
+        Args:
+            images: As for `predict`.
+            labels: The label of each: its name, or its node in the tree of the labels.
+            source: Where the pictures came from, for people.
+
+        Raises:
+            DataError: If too few pictures show one of the labels.
+            LabelError: If a name is no label to choose from, or several.
+        """
+        _ = self._ranks
+        found, told = self.candidates_, np.asarray(labels)
+        truth = told.astype(np.int64) if told.dtype.kind in "iu" else find_truth(found, told)
+        features = torch.cat([some.cpu() for _, some in self._features(images, skip=False)])
+        if len(features) != len(truth):
+            raise UsageError(f"{len(truth)} labels for {len(features)} pictures", "give one each")
+
+        def batches() -> Iterator[Tensor]:
+            yield from find_logits(self.matrix_, features.to(self.encoder.place), self._scale())
+
+        fitted = Fitted(self.encoder.digest, found.digest, self.asked_)
+        outcome = fit_calibration(Hierarchy.of(found), batches, truth, fitted, source=source)
+        if self.encoder.folder is not None:
+            save_calibration(outcome.calibration, self.encoder.folder)
+        self.calibrated_ = Calibrated(outcome.calibration, found)
+        return outcome
+
+    def _find_calibration(self) -> None:
+        """Take the calibration of these labels, or note why there is none."""
+        self.calibrated_, self.log_prior_ = None, None
+        if not self.calibrated or self.encoder.folder is None or self.ranks_.bins is not None:
+            self.why_not_ = "these probabilities are not calibrated"
+            return
+        wanted = Fitted(self.encoder.digest, self.candidates_.digest, self.asked_)
+        found = find_calibration(self.encoder.folder, wanted)
+        if isinstance(found, str):
+            self.why_not_ = found
+        else:
+            self.calibrated_ = Calibrated(found, self.candidates_)
 
     @property
     def label_features_(self) -> Tensor:

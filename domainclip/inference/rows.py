@@ -15,6 +15,7 @@ from domainclip.domains.labels import LabelTree
 from .pictures import Crop
 
 Told: TypeAlias = dict[str, Any]
+AddColumns: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]
 FIXED = ("file_name", "x", "y", "w", "h", "rank", "common_name", "score")
 """Columns that are no name."""
 
@@ -43,7 +44,7 @@ def tell_nodes(
     nodes: NDArray[np.int64],
     rank: str | None,
     groups: Groups | None,
-    add: Callable[[Mapping[str, str]], Mapping[str, str]] | None = None,
+    add: AddColumns | None = None,
 ) -> list[Told]:
     """Return what rows say of labels of a tree: their names from the coarsest rank on.
 
@@ -70,6 +71,28 @@ def tell_nodes(
         row["common_name"] = "" if own < 0 else tree.name(own, COMMON) or ""
         rows.append(row)
     return rows
+
+
+def tell_node(
+    tree: LabelTree,
+    node: int,
+    ranks: Sequence[str],
+    add: AddColumns | None = None,
+) -> Told:
+    """Return what a row says of a node at any rank: its line, "" below it; -1 for no node.
+
+    Args:
+        tree: The tree.
+        node: The node.
+        ranks: The ranks that rows have columns for.
+        add: Adds columns that people of a field expect.
+    """
+    line = tree.ancestors[node, : len(ranks)].tolist() if node >= 0 else [-1] * len(ranks)
+    names = ["" if a < 0 else tree.name(a) or "" for a in line]
+    row: Told = dict(zip(ranks, names, strict=True))
+    row = dict(add(row)) if add else row
+    row["common_name"] = "" if node < 0 else tree.name(node, COMMON) or ""
+    return row
 
 
 def tell_rank(told: Sequence[Told], rank: str, columns: Sequence[str]) -> list[Told]:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from domainclip.cli.app import app
 from domainclip.domains.labels import LabelTree
+from domainclip.inference import encoding
 from domainclip.inference.fewshot.classifier import FewShotClassifier
 from domainclip.model.folder import create_model, save_model
 
@@ -260,34 +261,32 @@ def test_what_was_asked_is_logged(predict, photos, model, tmp_path):
     assert text.read_text().count("\ndigest: ") == 2
 
 
-def test_a_stopped_run_goes_on_where_it_was(predict, photos, tmp_path):
-    file = tmp_path / "out.csv"
-    whole = predict(photos, "--k", 2).stdout
-    predict(photos, "--k", 2, "--output", file)
-    assert file.read_text() == whole
-    lines = whole.splitlines(keepends=True)
-    note = tmp_path / "out.csv.unfinished"
+def test_a_stopped_run_goes_on_where_it_was(predict, photos, tmp_path, monkeypatch):
+    file, note = tmp_path / "out.csv", tmp_path / "out.csv.unfinished"
+    asked = (photos, "--k", 2, "--batch-size", 1, "--output", file)
+    whole = predict(*asked[:-2]).stdout
+    real = encoding.read_picture
 
-    def stop_after(text, **settings):
-        predict(photos / "a.png", "--k", 2, "--output", file)
-        file.write_text(text)
-        note.write_text(json.dumps(settings))
+    def read(source, **how):
+        if str(source).endswith("c.png"):
+            raise KeyboardInterrupt
+        return real(source, **how)
 
-    begun = {"model": None}
-    stop_after("".join(lines[:4]) + lines[4][:30], **begun)
-    refused = predict(photos, "--k", 2, "--output", file)
-    assert refused.exit_code == 2 and "begun with another model" in refused.stderr
-    assert file.read_text() == "".join(lines[:4]) + lines[4][:30]
-    log = tmp_path / "log.json"
-    predict(photos, "--k", 2, "--log", log)
-    told = json.loads(log.read_text())
-    begun = {"model": told["digest"], "labels": told["labels_digest"], "classifier": None,
-             "rank": None, "k": 2,
-             "bins": None, "coarse_to_fine": False, "precision": "float32"}  # fmt: skip
-    stop_after("".join(lines[:4]) + lines[4][:30], **begun)
-    went_on = predict(photos, "--k", 2, "--output", file)
+    with monkeypatch.context() as patched:
+        patched.setattr(encoding, "read_picture", read)
+        assert predict(*asked).exit_code == 130
+    begun = file.read_text()
+    assert note.is_file() and whole.startswith(begun) and begun.count("\n") >= 3
+    file.write_text(begun + "torn, ")
+    for other in (("--k", 3), ("--rank", "family"), ("--confidence", "0.9")):
+        refused = predict(*asked, *other)
+        assert refused.exit_code == 2 and refused.stdout == ""
+    assert "begun with another k" in predict(*asked, "--k", 3).stderr
+    assert file.read_text() == begun + "torn, "
+    went_on = predict(*asked)
     assert went_on.exit_code == 0 and "1 picture in" in went_on.stderr
     assert file.read_text() == whole and not note.exists()
+    assert predict(*asked).exit_code == 0 and file.read_text() == whole  # anew, once finished
 
 
 @pytest.mark.slow

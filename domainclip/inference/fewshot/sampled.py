@@ -15,8 +15,8 @@ from tqdm import tqdm
 from domainclip.data.decoding import digest, read_bytes
 from domainclip.data.images import UnreadableImage, read_image
 from domainclip.data.samples import Samples
+from domainclip.inference.encoding import Encoder
 
-from .galleries import BothHeads
 from .kept import KeptVectors
 from .support import Vectors
 
@@ -33,7 +33,7 @@ class SamplePictures:
 
     def __init__(
         self,
-        encoder: BothHeads,
+        encoder: Encoder,
         samples: Samples,
         rows: NDArray[np.int64],
         captions: Mapping[str, Sequence[str]] | None = None,

@@ -1,0 +1,174 @@
+"""`domainclip calibrate`: make the probabilities of a model mean what they say."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from domainclip.errors import DataError, UsageError
+
+from . import output
+from .framework import Command, option
+from .output import Output, format_options
+from .predict import DEVICES, open_classifier
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from domainclip.data.samples import Samples
+    from domainclip.inference.classify import ZeroShotClassifier
+
+
+@click.command(
+    "calibrate",
+    cls=Command,
+    short_help="Make the probabilities of a model mean what they say.",
+    help="Make the probabilities of a model mean what they say.\n\nFitted to pictures whose labels "
+    "are known, best to some that the model was not trained on. It holds for one choice of labels: "
+    "give the same options to `domainclip predict`.",
+    examples=(
+        "domainclip calibrate --model runs/first --data photos/",
+        "domainclip calibrate --model runs/first --data photos/ --within Insecta --picture r.png",
+    ),
+)
+@option("Options", "--model", required=True, metavar="RUN|FOLDER",
+        help="The trained model; what is fitted is kept in its folder.")  # fmt: skip
+@option("Pictures", "--data", default="builtin", show_default=True, metavar="SOURCE",
+        help="`builtin`, a folder, a table, shards, or a Hub id.")  # fmt: skip
+@option("Pictures", "--split", default="val", show_default=True,
+        help="The split to fit to.")  # fmt: skip
+@option("Pictures", "--limit", type=click.IntRange(0), default=0, show_default=True, metavar="N",
+        help="Pictures at most; 0 for all.")  # fmt: skip
+@option("Labels", "--domain", metavar="NAME", help="Choose from the labels of this domain.")
+@option("Labels", "--cls", "classes", metavar="LIST|FILE", help="Choose from these labels.")
+@option("Labels", "--within", multiple=True, metavar="NAME",
+        help="Choose only from labels under this name at any rank.")  # fmt: skip
+@option("Labels", "--subset", metavar="FILE",
+        help="Choose only from labels under the names of a list.")  # fmt: skip
+@option("Labels", "--descriptions", metavar="FILE|knowledge",
+        help="Say labels by descriptions beside their names.")  # fmt: skip
+@option("Computing", "--batch-size", type=click.IntRange(1), default=64, show_default=True,
+        help="Pictures per forward pass.")  # fmt: skip
+@option("Computing", "--device", default="auto", show_default=True, type=click.Choice(DEVICES),
+        help="Where to compute.")  # fmt: skip
+@option("Output", "--picture", metavar="FILE", help="Draw what was said against what was right.")
+@format_options
+def command(
+    out: Output,
+    model: str,
+    data: str,
+    split: str,
+    limit: int,
+    picture: str | None,
+    **asked: Any,
+) -> None:
+    """Print how honest probabilities were before and after, by rank."""
+    asked |= {"bins": None, "precision": "float32", "coarse_to_fine": False, "uncalibrated": True,
+              "prior": None, "given": (), "prior_strength": 1.0}  # fmt: skip
+    quiet = out.quiet
+    classifier = open_classifier(model, asked, progress=not quiet and sys.stderr.isatty())
+    samples = open_data(classifier, data, split, limit)
+    if not quiet:
+        for line in samples.messages:
+            output.note(line)
+    vectors, truth, unreadable = look(classifier, samples, quiet=quiet)
+    outcome = classifier.calibrate(vectors, truth, source=f"{data}, {split}")
+    _tell(out, outcome, model)
+    if picture:
+        from domainclip.inference.calibration.picture import draw_reliability
+
+        draw_reliability(outcome.before, outcome.after).savefig(picture, dpi=150)
+        output.note(f"written to {picture}")
+    for name, reason in unreadable:
+        output.warning(f"{name}: {reason}")
+    if unreadable:
+        output.error(f"{output.counted(len(unreadable), 'picture')} could not be read")
+        sys.exit(1)
+
+
+def open_data(classifier: ZeroShotClassifier, data: str, split: str, limit: int) -> Samples:
+    """Open one split of the data, as the model was trained under.
+
+    Raises:
+        UsageError: If the model does not say its field.
+    """
+    from domainclip.data.samples import open_samples
+    from domainclip.domains.registry import get_domain
+
+    card = classifier.encoder.card
+    if not card.get("domain"):
+        raise UsageError("the model does not say its field", "calibrate it in Python")
+    seed = int(card.get("provenance", {}).get("recipe", {}).get("seed", 0))
+    return open_samples(
+        get_domain(str(card["domain"])), data, splits=[split], limit=limit,
+        size=classifier.encoder.network.preprocess.shortest, seed=seed,
+    )  # fmt: skip
+
+
+def look(
+    classifier: ZeroShotClassifier, samples: Samples, *, quiet: bool
+) -> tuple[NDArray[np.float32], NDArray[np.int64], list[tuple[str, str]]]:
+    """Return the vectors of pictures with a label to choose from, their truth, and the unreadable.
+
+    Raises:
+        DataError: If no picture has a label to choose from.
+    """
+    import numpy as np
+
+    from domainclip.domains.names import fold
+    from domainclip.errors import LabelError
+    from domainclip.inference.fewshot.sampled import SamplePictures
+
+    found = classifier.candidates_
+    own = {fold(str(name)): i for i, name in enumerate(found.names)}
+    truth = np.full(len(samples.ids), -1, dtype=np.int64)
+    for node in np.unique(samples.nodes).tolist():
+        at = -1
+        if found.tree is None:
+            names = samples.tree.all_names(node)
+            at = next((own[fold(name)] for name in names if fold(name) in own), -1)
+        else:
+            try:
+                at = found.tree.node(samples.tree.key(node))
+            except LabelError:
+                named = found.tree.find(samples.tree.name(node) or "")
+                at = named[0] if len(named) == 1 else -1
+        truth[samples.nodes == node] = at
+    rows = np.flatnonzero(truth >= 0)
+    if not len(rows):
+        raise DataError(
+            "no picture has a label to choose from", "choose from the labels of the pictures"
+        )
+    if len(rows) < len(truth) and not quiet:
+        left = output.counted(len(truth) - len(rows), "picture")
+        output.warning(f"{left} of other labels than those to choose from, left out")
+    pictures = SamplePictures(classifier.encoder, samples, rows)
+    title = "" if quiet else "pictures"
+    vectors, good = pictures.encode(np.arange(len(rows)), classifier.head_, title)
+    return vectors, truth[rows[good]], pictures.unreadable
+
+
+def _tell(out: Output, outcome: Any, model: str) -> None:
+    calibration = outcome.calibration
+    ranks = [
+        {"rank": one.rank, "pictures": one.pictures, "right": one.right, "said": one.said_before,
+         "error": one.error_before, "calibrated_said": one.said, "calibrated_error": one.error,
+         "error_by_chance": one.floor}
+        for one in calibration.ranks
+    ]  # fmt: skip
+    backoff = [
+        {"confidence": one.level, "wrong": one.risk, "answered": one.coverage,
+         "mean_ranks": one.depth, "assured": one.assured}
+        for one in calibration.backoff
+    ]  # fmt: skip
+    if out.style == "json":
+        out.value(calibration.as_dict())
+    elif out.quiet:
+        out.line(model)
+    else:
+        out.tables({"probabilities": ranks, "backing off": backoff})
+        output.hint(f"domainclip predict photos/ --model {shlex.quote(model)} --confidence 0.95")
