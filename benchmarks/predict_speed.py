@@ -112,6 +112,17 @@ def _scores(rows: list[dict[str, Any]]) -> list[list[float]]:
     return [[one[label] for label in LABELS] for one in found.values()]
 
 
+def take_rounds(folder: Path, job: Job, rounds: int) -> list[Figures]:
+    """Return the figures of each round of one side; a side that fails ends it all."""
+    found = [
+        take_turn(__file__, {**job, "round": i}, folder.with_name(f"{folder.name}-{i}"))
+        for i in range(rounds)
+    ]
+    if not all(found):
+        sys.exit(1)
+    return [one for one in found if one is not None]
+
+
 def main() -> None:
     """Run all sides, round by round, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -134,22 +145,14 @@ def main() -> None:
         count = args.large if shape[0] > 1000 else args.pictures
         pictures = place / f"pictures-{title.replace(' ', '')}-{count}"
         make_pictures(pictures, shape, count)
-        common = {"model": str(model), "pictures": str(pictures)}
-
-        def take(name: str, **job: object) -> list[Figures]:
-            found = [
-                take_turn(__file__, {**common, **job, "round": i}, place / f"{name}-{i}")
-                for i in range(args.rounds if not job.get("alike") else 1)
-            ]
-            if not all(found):
-                sys.exit(1)
-            return found
-
+        common: Job = {"model": str(model), "pictures": str(pictures)}
         name = pictures.name
-        theirs = take(f"{name}-theirs", side="theirs", alike=False)
-        alike = take(f"{name}-alike", side="theirs", alike=True)[0]
+        plain, same = ({**common, "side": "theirs", "alike": alike} for alike in (False, True))
+        theirs = take_rounds(place / f"{name}-theirs", plain, args.rounds)
+        alike = take_rounds(place / f"{name}-alike", same, 1)[0]
         for precision in args.precision:
-            ours = take(f"{name}-{precision}", side="ours", precision=precision)
+            job = {**common, "side": "ours", "precision": precision}
+            ours = take_rounds(place / f"{name}-{precision}", job, args.rounds)
             rates = [count / min(one["seconds"] for one in side) for side in (theirs, ours)]
             a, b = (np.array(one["scores"]) for one in (alike, ours[0]))
             apart, agree = np.abs(a - b).max(), (a.argmax(1) == b.argmax(1)).mean()

@@ -9,12 +9,19 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .domains.registry import get_domain, list_domains
     from .inference.classify import ZeroShotClassifier
+    from .inference.fewshot.classifier import FewShotClassifier
+    from .inference.search.index import SearchIndex
     from .model.folder import load_model
     from .training.run import train
 
-__all__ = ["ZeroShotClassifier", "get_domain", "list_domains", "load_model", "train"]
+__all__ = [
+    "FewShotClassifier", "SearchIndex", "ZeroShotClassifier", "get_domain", "list_domains",
+    "load_model", "train",
+]  # fmt: skip
 
 _DOORS = {
+    "FewShotClassifier": "inference.fewshot.classifier",
+    "SearchIndex": "inference.search.index",
     "ZeroShotClassifier": "inference.classify",
     "get_domain": "domains.registry",
     "list_domains": "domains.registry",

@@ -25,8 +25,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
     "embed",
     cls=Command,
     short_help="Turn pictures or texts into vectors.",
-    help="Turn pictures or texts into vectors of length one.\n\nWith --output it can be stopped at "
-    "any moment; the same command goes on where it stopped. Without, JSON is printed as it comes.",
+    help="Turn pictures or texts into vectors.\n\nThey have length one. With --output it can be "
+    "stopped at any moment; the same command goes on where it stopped. Without, JSON is printed as "
+    "it comes.",
     examples=(
         "domainclip embed photos/ --model runs/first --output features.parquet",
         "domainclip embed crops.csv --model runs/first --head captions --output crops.npz",

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     "index",
     cls=Command,
     short_help="Make pictures ready to be searched.",
-    help="Make pictures ready to be searched, with what is known of each.\n\nPictures that are in "
-    "the index are skipped: the same command goes on after a stop, and others add to it.",
+    help="Make pictures ready to be searched.\n\nWhat is known of each is kept beside it. Pictures "
+    "that are in the index are skipped: the same command goes on after a stop, others add to it.",
     examples=(
         "domainclip index photos/ --model runs/first --out my-index --metadata photos.csv",
         "domainclip index more/ --out my-index",

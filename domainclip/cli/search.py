@@ -16,7 +16,8 @@ from .output import Output, format_options
     "search",
     cls=Command,
     short_help="Find pictures by words, by a picture, or by both.",
-    help="Find pictures in an index by words, by a picture, or by a picture and how they differ.",
+    help="Find pictures by words, by a picture, or by both.\n\nWith both, the words say how what "
+    "is looked for differs from the picture.",
     examples=(
         'domainclip search "a beetle with red-spotted wings" --index my-index',
         'domainclip search "bees on clover" --index my-index --k 50 --html found.html',

@@ -100,13 +100,15 @@ class Prior:
             LabelError: If no name is known, or nothing is left.
         """
         if not (math.isfinite(strength) and strength >= 0):
-            raise UsageError(f"a strength of {strength}", "0 ignores the prior, 1 takes it as it is")
+            raise UsageError(f"a strength of {strength}", "0 for no effect, 1 for the weights")
         totals: dict[str, float] = {}
         for row in self._find_rows(given or {}):
             totals[self.names[row]] = totals.get(self.names[row], 0.0) + self.weights[row]
         found, unknown = _match(candidates, self.rank, totals)
         if len(unknown) == len(totals):
-            raise LabelError(f"{self.source}: no label has one of its names", _say(candidates, unknown))
+            raise LabelError(
+                f"{self.source}: no label has one of its names", _say(candidates, unknown)
+            )
         told = found > 0
         if not told.any():
             raise LabelError(f"{self.source}: no label has a weight", "weights are above 0")

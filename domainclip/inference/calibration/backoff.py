@@ -6,7 +6,8 @@ one at which answers were wrong so seldom, on calibration pictures, that a risk 
 be ruled out, by a binomial bound as in selective classification (Geifman and El-Yaniv
 2017, arXiv:1705.08500), by rank as in hierarchical selective classification (Goren et al. 2024,
 arXiv:2405.11533). Thresholds are tested in a fixed order, from the level itself down, and the first
-one that fails ends it, so that many tests cost nothing (Angelopoulos et al. 2021, arXiv:2110.01052).
+one that fails ends it, so that many tests cost nothing (Angelopoulos et al. 2021,
+arXiv:2110.01052).
 """
 
 from __future__ import annotations
@@ -151,8 +152,6 @@ def _find_stricter(curve: Curve, start: int, risk: float) -> int | None:
 
 
 def _passes(curve: Curve, place: int, risk: float, doubt: float = DOUBT) -> bool:
-    """Tell whether a higher risk can be ruled out for a threshold, if there is one at this place."""
+    """Tell whether a higher risk can be ruled out for the threshold at a place, if there is one."""
     inside = 0 <= place < len(curve.thresholds)
-    return inside and is_ruled_out(
-        int(curve.wrong[place]), int(curve.known[place]), risk, doubt
-    )
+    return inside and is_ruled_out(int(curve.wrong[place]), int(curve.known[place]), risk, doubt)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 DOUBT = 0.1
-"""Chance, over the draw of the calibration pictures, that a threshold fails more often than asked."""
+"""Chance, over the draw of the calibration pictures, that a threshold fails too often."""
 
 
 def binomial_tail(failures: int, trials: int, rate: float) -> float:

@@ -17,7 +17,7 @@ _INK = "#222222"
 def draw_reliability(
     before: Mapping[str, Reliability], after: Mapping[str, Reliability], title: str = ""
 ) -> Figure:
-    """Return one panel a rank: answers in bins of equal mass, on the diagonal where they are honest.
+    """Return one panel a rank: answers in bins of equal mass, on the diagonal where honest.
 
     Args:
         before: Rank -> reliability of the softmax as it is.

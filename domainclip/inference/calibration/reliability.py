@@ -34,7 +34,9 @@ class Reliability:
         return float((np.abs(self.said - self.right) * self.counts).sum() / self.counts.sum())
 
 
-def measure_reliability(probabilities: ArrayLike, right: ArrayLike, bins: int = BINS) -> Reliability:
+def measure_reliability(
+    probabilities: ArrayLike, right: ArrayLike, bins: int = BINS
+) -> Reliability:
     """Return the reliability of answers.
 
     Args:

@@ -21,10 +21,10 @@ labels, summed up.
 
 Among labels of one parent the order stays that of their logits.
 
-A level is fitted by two likelihoods in equal parts: that of the true child, and that of the likeliest
-child's being the true one, which is what people read (top-label calibration: Gupta and Ramdas 2022,
-arXiv:2107.08353). A picture counts as much as its true parent is probable, since the children of an
-improbable one hardly matter to it.
+A level is fitted by two likelihoods in equal parts: that of the true child, and that of the
+likeliest child's being the true one, which is what people read (top-label calibration: Gupta and
+Ramdas 2022, arXiv:2107.08353). A picture counts as much as its true parent is probable, since the
+children of an improbable one hardly matter to it.
 """
 
 from __future__ import annotations
@@ -178,9 +178,9 @@ class Choices:
         for choices in self._found:
             some = [c for c in choices if pictures is None or pictures[c.picture]]
             fitted.append(_fit_level(some, ratios, weights))
-        told = zip(*fitted, strict=True)
+        base, spread, margin, size = zip(*fitted, strict=True)
         spreads, margins = ((low, mid, high) for low, mid, high in seen.T.tolist())
-        return Temperatures(self.hierarchy.names, *told, spreads, margins)
+        return Temperatures(self.hierarchy.names, base, spread, margin, size, spreads, margins)
 
 
 def _order_children(level: Level) -> tuple[Tensor, Tensor]:
