@@ -307,7 +307,14 @@ def test_a_killed_run_ends_as_one_that_was_not(model, photos, tmp_path):
     assert (tmp_path / "out.csv.unfinished").is_file()
     for out in (file, whole):
         subprocess.run([*typed, str(out)], env=env, check=True, stderr=subprocess.DEVNULL)
-    assert file.read_bytes() == whole.read_bytes()
+    went_on, never_stopped = (
+        list(csv.DictReader(io.StringIO(one.read_text()))) for one in (file, whole)
+    )
+    assert [(r["x"], r["species"]) for r in went_on] == [
+        (r["x"], r["species"]) for r in never_stopped
+    ]  # other pictures share their batches, so that the last digits may differ
+    scores = [np.array([float(r["score"]) for r in rows]) for rows in (went_on, never_stopped)]
+    assert np.abs(scores[0] - scores[1]).max() < 1e-5
 
 
 def test_a_reader_that_goes_away_is_no_accident(model, photos):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-DOUBT = 0.1
+DOUBT = 0.05
 """Chance, over the draw of the calibration pictures, that a threshold fails too often."""
 
 

@@ -45,8 +45,6 @@ Batches = Callable[[], Iterable[Tensor]]
 
 PRIOR = (1.0, 5.0, 5.0, 1.0)
 """Standard deviations of log base, spread, margin and size before anything is seen, around 0."""
-TOP = 0.5
-"""The part of the likelihood that is about the likeliest child alone."""
 WIDEST = 3.0
 """Bound of log base either way: 20 times sharper or flatter."""
 
@@ -221,19 +219,27 @@ def _fit_level(
         total = torch.zeros_like(sharper).index_add(0, rows, (flat - best[rows]).exp()).log()
         return flat[right] - best - total, -total
 
-    def find_loss() -> Tensor:
-        search.zero_grad()
+    def find_top() -> Tensor:
         true, best = find_likely()
-        wrong = torch.log1p(-best.exp().clamp(max=1 - 1e-9))
-        top = torch.where(true >= best, best, wrong)
-        loss = (doubt * told**2).sum() - (weight * ((1 - TOP) * true + TOP * top)).sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        return torch.where(true >= best, best, torch.log1p(-best.exp().clamp(max=1 - 1e-9)))
 
-    search = torch.optim.LBFGS(
-        [told], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
-    )
-    search.step(find_loss)  # type: ignore[no-untyped-call]
+    def search(likely: Callable[[], Tensor], free: Tensor) -> None:
+        steps = torch.optim.LBFGS(
+            [told], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
+        )
+
+        def find_loss() -> Tensor:
+            steps.zero_grad()
+            loss = (doubt * told**2).sum() - (weight * likely()).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            assert told.grad is not None
+            told.grad.mul_(free)
+            return loss
+
+        steps.step(find_loss)  # type: ignore[no-untyped-call]
+
+    search(lambda: find_likely()[0], torch.tensor([1, 1, 1, 1]))
+    search(find_top, torch.tensor([1, 1, 1, 0]))
     with torch.no_grad():
         weights[pictures] *= find_likely()[0].exp()
     log_base, by_spread, by_margin, by_size = told.detach()
