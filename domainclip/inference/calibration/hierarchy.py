@@ -44,11 +44,11 @@ class Rank:
     """Index of the level; -1 where all candidates are in one group."""
     places: Tensor
     """Shape (n_groups,): the group of the level that each group is."""
-    nodes: NDArray[np.int64]
-    """Shape (n_groups,): the node that each group is; -1 for a bucket."""
+    members: NDArray[np.int64]
+    """Shape (n_groups,), in the order of the level: the node of each group, -1 for a bucket."""
 
     def __len__(self) -> int:
-        return len(self.nodes)
+        return len(self.members)
 
 
 class Hierarchy:
@@ -92,7 +92,8 @@ class Hierarchy:
                 above = finest
             places = np.zeros(count, dtype=np.int64)
             places[codes] = above
-            members = np.where(keys < len(tree or ()), keys, -1)
+            members = np.empty_like(keys)
+            members[places] = np.where(keys < len(tree or ()), keys, -1)
             ranks.append(Rank(name, len(levels) - 1, torch.from_numpy(places), members))
             self._keys.append(keys)
         if not levels:  # no tree, or a single candidate
@@ -120,8 +121,8 @@ class Hierarchy:
     def locate(self, nodes: ArrayLike) -> NDArray[np.int64]:
         """Return the group of each node at each level, shape (n, n_levels); -1 where it has none.
 
-        A node has no group where the candidates have nothing of its kind, or where it is coarser
-        than what is told apart.
+        A node has no group where the candidates have nothing of its kind, nor at ranks finer than
+        its own, unless it is a candidate itself.
 
         Args:
             nodes: Any nodes of the tree, shape (n,).
@@ -131,12 +132,14 @@ class Hierarchy:
         if self.tree is None:
             found[:, 0] = _match(self.nodes, np.arange(len(self)), wanted)
             return found
+        itself = np.isin(wanted, self.nodes)
         for number, (rank, keys) in enumerate(zip(self.ranks, self._keys, strict=True)):
             # Ranks that share a level: the coarsest stands for it, and the finest for the labels.
             last = rank.level == len(self.levels) - 1
             if rank.level >= 0 and (last or self.levels[rank.level].name == rank.name):
-                asked = self._key(number, wanted)
-                found[:, rank.level] = _match(keys, rank.places.numpy(), asked)
+                fine = itself | (self.tree.rank[wanted] >= number)
+                group = _match(keys, rank.places.numpy(), self._key(number, wanted))
+                found[:, rank.level] = np.where(fine, group, -1)
         return found
 
     def judge(self, answers: ArrayLike, truth: ArrayLike) -> NDArray[np.int8]:
@@ -160,30 +163,25 @@ class Hierarchy:
         """Return the log of the sum of exp of the candidates in each group, by level.
 
         Args:
-            logits: Shape (m, n), the best one of each row 0.
+            logits: Shape (m, n), the best one of each row 0; those below `FLOOR` are lifted to it
+                in place.
 
         Returns:
-            Shape (m, n_groups) for each level, coarsest first.
+            Shape (m, n_groups) for each level, coarsest first; the last is `logits`.
         """
-        sums = [logits.clamp(min=FLOOR)]
+        sums = [logits.clamp_(min=FLOOR)]
         for level, coarser in zip(self.levels[:0:-1], self.levels[-2::-1], strict=True):
             sums.append(add_groups(sums[-1].exp(), level.parents, len(coarser)).log_())
         return sums[::-1]
 
     def probabilities(self, logits: Tensor) -> list[Tensor]:
         """Return the softmax of logits, shape (m, n), summed up to each level, coarsest first."""
-        sums = [logits.softmax(dim=-1)]
+        logits = logits.float()
+        sums = [(logits - logits.amax(dim=-1, keepdim=True)).exp_()]
         for level, coarser in zip(self.levels[:0:-1], self.levels[-2::-1], strict=True):
             sums.append(add_groups(sums[-1], level.parents, len(coarser)))
-        return sums[::-1]
-
-    def at_rank(self, by_level: Sequence[Tensor], number: int) -> Tensor:
-        """Return the probabilities of what is told apart at a rank, shape (m, n_groups)."""
-        rank = self.ranks[number]
-        if rank.level < 0:
-            return by_level[0].new_ones(len(by_level[0]), 1)
-        found = by_level[rank.level]
-        return found.index_select(-1, rank.places.to(found.device))
+        total = sums[-1].sum(dim=-1, keepdim=True)  # over few, so that it is exact for a million
+        return [part.div_(total) for part in sums[::-1]]
 
     def find_best(self, by_level: Sequence[Tensor]) -> tuple[Tensor, NDArray[np.int64]]:
         """Return the most probable node of each rank, and how probable it is.
@@ -195,12 +193,18 @@ class Hierarchy:
             named group.
         """
         values, nodes = [], []
-        for number, rank in enumerate(self.ranks):
-            found = self.at_rank(by_level, number)
-            named = torch.from_numpy(rank.nodes >= 0).to(found.device)
-            best, place = torch.where(named, found, 0.0).max(dim=-1)  # of equal ones the first
+        for rank in self.ranks:
+            if rank.level < 0:
+                found = by_level[0].new_ones(len(by_level[0]), 1)
+            else:
+                found = by_level[rank.level]
+            if (rank.members < 0).any():
+                named = torch.from_numpy(rank.members >= 0).to(found.device)
+                found = torch.where(named, found, 0.0)
+            best, place = found.max(dim=-1)  # of equal ones the first
             values.append(best)
-            nodes.append(np.where(best.cpu().numpy() > 0, rank.nodes[place.cpu().numpy()], -1))
+            own = rank.members[place.cpu().numpy()]
+            nodes.append(np.where(best.cpu().numpy() > 0, own, -1))
         return torch.stack(values, dim=-1), np.stack(nodes, axis=-1)
 
     def _key(self, number: int, nodes: NDArray[np.int64]) -> NDArray[np.int64]:

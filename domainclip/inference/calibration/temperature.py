@@ -74,12 +74,10 @@ class Temperatures:
             hierarchy: The labels.
             logits: Shape (m, n).
         """
-        logits = logits.float()
-        logits = logits - logits.amax(dim=-1, keepdim=True)
-        spread, margin = self._compare(measure_shape(logits))
+        logits, shape = measure_shape(logits)
+        spread, margin = self._compare(shape)
         done = logits.new_zeros(len(logits), 1)
         sums, above = hierarchy.add_up(logits), 1
-        del logits
         told = zip(self.base, self.spread, self.margin, self.size, strict=True)
         for level, (base, by_spread, by_margin, size) in zip(hierarchy.levels, told, strict=True):
             sharper = (-by_spread * spread - by_margin * margin).exp_().div_(base)
@@ -98,11 +96,21 @@ class Temperatures:
         return torch.stack([one.clamp(low, high).div(mid).log() for one, (low, mid, high) in parts])
 
 
-def measure_shape(logits: Tensor) -> Tensor:
-    """Return the spread s and the margin m of each picture's logits, shape (2, m)."""
-    spread = logits.std(dim=-1, correction=0).clamp_min(1e-6)
+def measure_shape(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits below the best one, and the spread s and the margin m of each picture.
+
+    Args:
+        logits: Shape (m, n).
+
+    Returns:
+        A new tensor of the same shape, single precision, whose best of each row is 0; shape (2, m).
+    """
+    logits = logits.float()
+    logits = logits - logits.mean(dim=-1, keepdim=True)
+    spread = torch.linalg.vector_norm(logits, dim=-1) / logits.shape[-1] ** 0.5
     best = logits.topk(min(2, logits.shape[-1]), dim=-1).values
-    return torch.stack([spread, 1 + best[:, 0] - best[:, -1]])
+    shape = torch.stack([spread.clamp_min(1e-6), 1 + best[:, 0] - best[:, -1]])
+    return logits.sub_(best[:, :1]), shape
 
 
 class _Choice(NamedTuple):
@@ -135,9 +143,8 @@ class Choices:
         shapes: list[Tensor] = []
         start = 0
         for logits in batches():
-            logits = logits.float()
-            logits = logits - logits.amax(dim=-1, keepdim=True)
-            shapes.append(measure_shape(logits).cpu().double())
+            logits, shape = measure_shape(logits)
+            shapes.append(shape.cpu().double())
             above = np.zeros(len(logits), dtype=np.int64)
             for number, sums in enumerate(hierarchy.add_up(logits)):
                 here = truth[start : start + len(logits), number]
