@@ -189,7 +189,8 @@ class Measured:
         for theirs, ours in zip(self.rivals, self.outcome.calibration.backoff, strict=True):
             rival, answered = _answer(self.before, theirs), _answer(self.after, ours)
             error = 2 * (ours.level * (1 - ours.level) / max(answered["known"], 1)) ** 0.5
-            kept = answered["right"] >= ours.level - error and answered["depth"] >= rival["depth"]
+            honest = answered["known"] == 0 or answered["right"] >= ours.level - error
+            kept = honest and answered["depth"] >= rival["depth"]
             yield {
                 "case": self.case.name, "asked": ours.level,
                 **{f"softmax {name}": rival[name] for name in ANSWERED},
@@ -249,7 +250,7 @@ def _answer(seen: Seen, one: BackOff) -> dict[str, Any]:
     right = seen.ladder.right[np.arange(len(place)), place][place >= 0]
     known = right[right >= 0]
     return {
-        "right": float((known == 1).mean()) if len(known) else 1.0, "known": len(known),
+        "right": float((known == 1).mean()) if len(known) else None, "known": len(known),
         "answered": float((place >= 0).mean()), "depth": float((place + 1).mean()),
     }  # fmt: skip
 
@@ -258,7 +259,10 @@ def show(title: str, rows: Sequence[Row]) -> None:
     """Print the rows of a table."""
     print(f"\n{title}\n")
     said = [
-        [f"{cell:.4g}" if isinstance(cell, float) else cell for cell in row.values()]
+        [
+            "-" if cell is None else f"{cell:.4g}" if isinstance(cell, float) else cell
+            for cell in row.values()
+        ]
         for row in rows
     ]
     print_table([*rows[0]], said)

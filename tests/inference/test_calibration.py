@@ -284,3 +284,20 @@ def test_pictures_known_to_a_coarse_rank_alone_are_fitted_there():
     found = Choices(hierarchy, lambda: [logits], hierarchy.locate(orders)).fit()
     assert found.base[0] == pytest.approx(3.0, rel=0.3)
     assert found.base[1:] == (1.0, 1.0) and found.spread[1:] == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", ["always right", "always wrong", "all alike", "one label"])
+def test_pictures_that_tell_nothing_new_leave_finite_temperatures(kind):
+    hierarchy = Hierarchy(TREE, NODES)
+    labels = torch.arange(100) % (1 if kind == "one label" else 5)
+    shown = labels if kind != "always wrong" else (labels + 2) % 5
+    logits = 300.0 * torch.nn.functional.one_hot(shown, 5).float()
+    logits += torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
+    logits = torch.zeros_like(logits) if kind == "all alike" else logits
+    truth = hierarchy.locate(NODES[labels.numpy()])
+    found = Choices(hierarchy, lambda: [logits], truth).fit()
+    scaled = found.apply(hierarchy, logits)
+    assert scaled.isfinite().all()
+    assert all(0.05 < base < 20.1 for base in found.base)
+    best = scaled.exp().amax(-1).mean()
+    assert best > 0.9 if kind == "always right" else best < 1 - 1e-3 or kind == "one label"

@@ -119,6 +119,13 @@ def test_held_out_labels_are_scored_without_themselves():
     assert np.isnan(family.held_out).all() and (family.true[:, 1] == -1).all()
 
 
+def test_it_says_how_many_of_the_labels_it_has_seen():
+    logits, truth = pictures(800)
+    some = np.isin(truth, TREE.leaves[:7])
+    found = fit_calibration(HIERARCHY, lambda: [logits[some]], truth[some], HERE).calibration
+    assert (found.choices, found.shown, found.pictures) == (20, 7, some.sum())
+
+
 def test_labels_without_a_tree_are_calibrated_too():
     logits, truth = pictures(600)
     flat = Hierarchy(None, np.arange(20))

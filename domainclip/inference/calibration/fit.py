@@ -155,6 +155,8 @@ def fit_calibration(
         rejection=fit_rejection(after.best[known], after.held_out[known], rates),
         ranks=tuple(_say(before, after, number) for number in _measured(after)),
         pictures=len(nodes),
+        choices=len(hierarchy),
+        shown=len(np.unique(located[known, -1])),
         source=source,
         date=f"{datetime.now(UTC):%Y-%m-%d}",
     )

@@ -24,13 +24,16 @@ def draw_reliability(
         after: The same of calibrated probabilities.
         title: Stands above the panels.
     """
-    figure = Figure(figsize=(2.7 * max(len(after), 1) + 0.4, 3.1), layout="constrained")
+    figure = Figure(
+        figsize=(2.7 * max(len(after), 1) + 0.4, 3.6 if title else 3.3), layout="constrained"
+    )
     panels = figure.subplots(1, max(len(after), 1), squeeze=False, sharey=True)[0]
     for axis, (rank, found) in zip(panels, after.items(), strict=True):
         axis.plot([0, 1], [0, 1], color=PLAIN, lw=0.8, ls=":")
         _draw(axis, before[rank], PLAIN, "before", "s")
         _draw(axis, found, RIGHT, "after", "o")
-        axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        axis.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        axis.set_box_aspect(1)
         axis.set_title(rank, fontsize=9, loc="left", color=_INK, parse_math=False)
         axis.set_xlabel("said", fontsize=8)
         axis.tick_params(labelsize=7)

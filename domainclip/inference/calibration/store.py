@@ -61,6 +61,11 @@ class Calibration:
     rejection: tuple[Rejection, ...]
     ranks: tuple[RankFigures, ...]
     pictures: int
+    choices: int
+    """Labels to choose from."""
+    shown: int
+    """How many of these the pictures show. Labels that they do not show can be quite unlike, above
+    all where the model was trained on the shown ones alone: then nothing holds for them."""
     source: str
     """Where the pictures came from, for people."""
     date: str

@@ -21,10 +21,10 @@ labels, summed up.
 
 Among labels of one parent the order stays that of their logits.
 
-A level is fitted by two likelihoods in equal parts: that of the true child, and that of the
-likeliest child's being the true one, which is what people read (top-label calibration: Gupta and
-Ramdas 2022, arXiv:2107.08353). A picture counts as much as its true parent is probable, since the
-children of an improbable one hardly matter to it.
+A level is fitted in two turns: the size by the likelihood of the true child; then, with that size,
+the rest by how likely it is that the likeliest child is the true one or is not, as that is what
+people read (top-label calibration: Gupta and Ramdas 2022, arXiv:2107.08353). A picture counts as
+much as its true parent is probable: the children of an improbable one hardly matter to it.
 """
 
 from __future__ import annotations
@@ -231,6 +231,7 @@ def _fit_level(
         return torch.where(true >= best, best, torch.log1p(-best.exp().clamp(max=1 - 1e-9)))
 
     def search(likely: Callable[[], Tensor], free: Tensor) -> None:
+        """Make likelier what is given, by those numbers that are free: 1, the others 0."""
         steps = torch.optim.LBFGS(
             [told], max_iter=200, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
         )
