@@ -78,6 +78,12 @@ def command(
     vectors, truth, unreadable = look(classifier, samples, quiet=quiet)
     outcome = classifier.calibrate(vectors, truth, source=f"{data}, {split}")
     _tell(out, outcome, model)
+    fitted = outcome.calibration
+    if fitted.shown < fitted.choices:
+        output.warning(
+            f"the pictures show {fitted.shown} of {fitted.choices} labels: what was fitted may not "
+            "hold for the others"
+        )
     if picture:
         from domainclip.inference.calibration.picture import draw_reliability
 

@@ -73,6 +73,9 @@ def test_what_is_fitted_is_printed_kept_and_used(model, photos, tmp_path):
 def test_it_holds_for_one_choice_of_labels(model, photos):
     run("calibrate", "--model", model, "--data", photos, "--split", "train", "--cls", "red,blue")
     one = photos / "red" / "0.png"
+    more = run("calibrate", "--model", model, "--data", photos, "--split", "train",
+               "--cls", "red,blue,ox")  # fmt: skip
+    assert "the pictures show 2 of 3 labels" in more.stderr
     both = run("predict", one, "--model", model, "--cls", "red,blue", "--confidence", 0.8)
     assert both.exit_code == 0
     other = run("predict", one, "--model", model, "--confidence", 0.8)
