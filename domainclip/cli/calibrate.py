@@ -11,9 +11,11 @@ import click
 from domainclip.errors import DataError, UsageError
 
 from . import output
+from .computing import batch_size_option, device_option
 from .framework import Command, option
+from .looking import open_as_trained
 from .output import Output, format_options
-from .predict import DEVICES, open_classifier
+from .predict import open_classifier
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,10 +53,8 @@ if TYPE_CHECKING:
         help="Choose only from labels under the names of a list.")  # fmt: skip
 @option("Labels", "--descriptions", metavar="FILE|knowledge",
         help="Say labels by descriptions beside their names.")  # fmt: skip
-@option("Computing", "--batch-size", type=click.IntRange(1), default=64, show_default=True,
-        help="Pictures per forward pass.")  # fmt: skip
-@option("Computing", "--device", default="auto", show_default=True, type=click.Choice(DEVICES),
-        help="Where to compute.")  # fmt: skip
+@batch_size_option()
+@device_option()
 @option("Output", "--picture", metavar="FILE", help="Draw what was said against what was right.")
 @format_options
 def command(
@@ -102,17 +102,13 @@ def open_data(classifier: ZeroShotClassifier, data: str, split: str, limit: int)
     Raises:
         UsageError: If the model does not say its field.
     """
-    from domainclip.data.samples import open_samples
     from domainclip.domains.registry import get_domain
 
-    card = classifier.encoder.card
-    if not card.get("domain"):
+    name = classifier.encoder.card.get("domain")
+    if not name:
         raise UsageError("the model does not say its field", "calibrate it in Python")
-    seed = int(card.get("provenance", {}).get("recipe", {}).get("seed", 0))
-    return open_samples(
-        get_domain(str(card["domain"])), data, splits=[split], limit=limit,
-        size=classifier.encoder.network.preprocess.shortest, seed=seed,
-    )  # fmt: skip
+    field = get_domain(str(name))
+    return open_as_trained(classifier.encoder, field, data, splits=[split], limit=limit)
 
 
 def look(
@@ -131,19 +127,19 @@ def look(
 
     found = classifier.candidates_
     own = {fold(str(name)): i for i, name in enumerate(found.names)}
-    truth = np.full(len(samples.ids), -1, dtype=np.int64)
-    for node in np.unique(samples.nodes).tolist():
-        at = -1
+    nodes, places = np.unique(samples.nodes, return_inverse=True)
+    stands = np.full(len(nodes), -1, dtype=np.int64)
+    for i, node in enumerate(nodes.tolist()):
         if found.tree is None:
             names = samples.tree.all_names(node)
-            at = next((own[fold(name)] for name in names if fold(name) in own), -1)
-        else:
-            try:
-                at = found.tree.node(samples.tree.key(node))
-            except LabelError:
-                named = found.tree.find(samples.tree.name(node) or "")
-                at = named[0] if len(named) == 1 else -1
-        truth[samples.nodes == node] = at
+            stands[i] = next((own[fold(name)] for name in names if fold(name) in own), -1)
+            continue
+        try:
+            stands[i] = found.tree.node(samples.tree.key(node))
+        except LabelError:
+            named = found.tree.find(samples.tree.name(node) or "")
+            stands[i] = named[0] if len(named) == 1 else -1
+    truth = stands[places]
     rows = np.flatnonzero(truth >= 0)
     if not len(rows):
         raise DataError(

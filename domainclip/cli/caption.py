@@ -14,6 +14,7 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import DomainclipError, UsageError
 
 from . import output
+from .choosing import read_columns
 from .framework import Group, option
 from .output import Output, format_options
 
@@ -128,7 +129,7 @@ def command(ctx: click.Context, /, out: Output, **asked: Any) -> None:
     for name in ("splits", "text_columns", "tag_columns"):
         asked[name] = _listed(asked[name])
     domain = get_domain(asked.pop("domain"))
-    asked["columns"] = _pairs(asked["columns"])
+    asked["columns"] = read_columns(asked["columns"])
     sample = asked["show_prompt"]
     job = Job(Asked(domain=domain, **asked))
     if sample is not None:
@@ -265,10 +266,3 @@ def _say_spent(spent: Account) -> str:
 
 def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _pairs(text: str) -> dict[str, str]:
-    parts = [part.partition("=") for part in _listed(text)]
-    if not all(equals for _, equals, _ in parts):
-        raise UsageError(f"--columns {text}: no column", "write --columns PART=COLUMN")
-    return {part.strip(): column.strip() for part, _, column in parts}

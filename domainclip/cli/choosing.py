@@ -84,6 +84,18 @@ def read_pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def read_columns(text: str) -> dict[str, str]:
+    """Return part -> column from `--columns`, such as `label=name,group=owner`.
+
+    Raises:
+        UsageError: If one has no column.
+    """
+    parts = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not all(equals for _, equals, _ in parts):
+        raise UsageError(f"--columns {text}: no column", "write --columns PART=COLUMN")
+    return {part.strip(): column.strip() for part, _, column in parts}
+
+
 def read_descriptions(file: str) -> dict[str, list[str]] | Literal["knowledge"]:
     """Return label -> sentences from JSON, or from a table of labels and sentences.
 

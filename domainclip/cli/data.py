@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from domainclip.domains.registry import get_domain
-from domainclip.errors import UsageError
 
 from . import output
+from .choosing import read_columns
 from .framework import Group, Option
 from .output import Output, format_options
 
@@ -41,10 +41,7 @@ command = Group(
 def inspect(source: str, domain: str, sheet: str | None, columns: str, out: Output) -> None:
     """Count pictures by rank, split and licence; find broken files, duplicates and leakage."""
     field = get_domain(domain)
-    parts = [part.partition("=") for part in columns.split(",") if part.strip()]
-    if not all(equals for _, equals, _ in parts):
-        raise UsageError(f"--columns {columns}: no column", "write --columns PART=COLUMN")
-    given = {part.strip(): column.strip() for part, _, column in parts}
+    given = read_columns(columns)
     from domainclip.data.inspect import inspect as look
 
     file = Path(sheet) if sheet else None

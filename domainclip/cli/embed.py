@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from domainclip.errors import UsageError
 
 from . import output
+from .computing import batch_size_option, device_option, precision_option
 from .framework import Command, option
+from .looking import find_named, finish, interrupted, watched
 
 if TYPE_CHECKING:
     from domainclip.inference.encoding import Encoder, Precision
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 @click.command(
@@ -45,13 +44,9 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 @option("Options", "--output", "file", metavar="FILE",
         help="Write to a file that ends in .parquet, .npz, .json or .lance (a table of "
         "LanceDB).")  # fmt: skip
-@option("Computing", "--batch-size", type=click.IntRange(1), default=64, show_default=True,
-        help="Pictures per forward pass.")  # fmt: skip
-@option("Computing", "--device", default="auto", show_default=True, type=click.Choice(DEVICES),
-        help="Where to compute.")  # fmt: skip
-@option("Computing", "--precision", default="float32", show_default=True,
-        type=click.Choice(["float32", "bfloat16"]),
-        help="Number format of the image tower.")  # fmt: skip
+@batch_size_option()
+@device_option()
+@precision_option()
 def command(
     items: tuple[str, ...],
     model: str,
@@ -101,37 +96,7 @@ def find_items(items: Sequence[str], *, is_text: bool) -> list[Any]:
                 f"no text in {', '.join(items)}", "give texts, or @FILE with one a line"
             )
         return found
-    from domainclip.inference.pictures import find_pictures
-
-    found = list(find_pictures(items))
-    if not found:
-        raise UsageError(f"no picture in {', '.join(items)}", "name files, or folders of pictures")
-    return found
-
-
-def watched(items: list[Any], kind: str) -> Iterable[Any]:
-    """Show progress on stderr, where a person sees it."""
-    if not sys.stderr.isatty():
-        return items
-    from tqdm import tqdm
-
-    return tqdm(items, unit=f" {kind}", dynamic_ncols=True)
-
-
-def interrupted() -> NoReturn:
-    """Say how a long job is taken up again, and end."""
-    output.error("interrupted", f"to go on: {shlex.join(['domainclip', *sys.argv[1:]])}")
-    sys.exit(130)
-
-
-def finish(unreadable: Sequence[tuple[str, str]], asked: int) -> None:
-    """List the pictures that were left out and, if there are any, end with exit code 1."""
-    for path, reason in unreadable:
-        output.warning(f"{path}: {reason}" if path not in reason else reason)
-    if unreadable:
-        total = output.counted(asked, "picture")
-        output.error(f"{len(unreadable)} of {total} could not be read")
-        sys.exit(1)
+    return find_named(items)
 
 
 def _print(

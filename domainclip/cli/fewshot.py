@@ -13,7 +13,10 @@ from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
 
 from . import output
+from .choosing import read_columns
+from .computing import batch_size_option, device_option
 from .framework import Command, option
+from .looking import interrupted, open_as_trained
 from .output import Output, format_options
 
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from domainclip.inference.fewshot.classifier import FewShotClassifier
     from domainclip.inference.fewshot.sampled import SamplePictures
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 LISTED = 20
 """Pictures that cannot be read and are named; the rest are counted."""
 BOOTSTRAP = 1000
@@ -59,10 +61,8 @@ BOOTSTRAP = 1000
         help="Where the classifier is kept.")  # fmt: skip
 @option("Classifier", "--test", is_flag=True,
         help="Say how many test pictures the chosen one names rightly.")  # fmt: skip
-@option("Classifier", "--batch-size", type=click.IntRange(1), default=64, show_default=True,
-        help="Pictures per forward pass.")  # fmt: skip
-@option("Classifier", "--device", type=click.Choice(DEVICES), default="auto", show_default=True,
-        help="Where to compute.")  # fmt: skip
+@batch_size_option("Classifier")
+@device_option("Classifier")
 @format_options
 def command(
     out: Output,
@@ -80,7 +80,7 @@ def command(
     device: str,
 ) -> None:
     """Print what each method gave on validation, and save the best."""
-    given = _pairs(columns)
+    given = read_columns(columns)
     from domainclip.inference.fewshot.choosing import list_wanted
     from domainclip.inference.fewshot.classifier import FewShotClassifier
     from domainclip.inference.fewshot.saved import check_folder
@@ -90,7 +90,8 @@ def command(
     classifier = FewShotClassifier(
         model, method=method, shots=shots, seed=seed, device=device, batch_size=batch_size
     )
-    samples = _open(classifier, _find_domain(domain, classifier), data, given)
+    field = _find_domain(domain, classifier)
+    samples = open_as_trained(classifier.encoder, field, data, columns=given)
     if not out.quiet:
         for line in samples.messages:
             output.note(line)
@@ -104,9 +105,7 @@ def command(
         unreadable = [*samples.unreadable, *classifier.unreadable_]
         scores = _test(classifier, samples, parts["test"][0], out.quiet) if test else []
     except KeyboardInterrupt:
-        again = " ".join(["domainclip", *map(shlex.quote, sys.argv[1:])])
-        output.error("interrupted", f"to go on: {again}")
-        sys.exit(130)
+        interrupted()
     if test:
         unreadable += parts["test"][0].unreadable
     _tell(out, classifier, folder, scores, unreadable)
@@ -125,23 +124,6 @@ def _find_domain(name: str | None, classifier: FewShotClassifier) -> Domain:
             "the model does not say its field", "--domain NAME; domainclip domains list shows them"
         )
     return get_domain(str(own))
-
-
-def _open(
-    classifier: FewShotClassifier, field: Domain, data: str, columns: Mapping[str, str]
-) -> Samples:
-    """Open the data in the splits that the model was trained under."""
-    from domainclip.data.samples import open_samples
-
-    encoder = classifier.encoder
-    recipe = encoder.card.get("provenance", {}).get("recipe", {})
-    return open_samples(
-        field,
-        data,
-        columns=columns,
-        size=encoder.network.preprocess.shortest,
-        seed=int(recipe.get("seed", 0)),  # else its test pictures would be learned from
-    )
 
 
 def _split(
@@ -249,10 +231,3 @@ def _tell(
         output.hint(f"domainclip predict photos/ --classifier {shlex.quote(folder)}")
     if unreadable:
         sys.exit(1)
-
-
-def _pairs(text: str) -> dict[str, str]:
-    parts = [part.partition("=") for part in text.split(",") if part.strip()]
-    if not all(equals for _, equals, _ in parts):
-        raise UsageError(f"--columns {text}: no column", "write --columns PART=COLUMN")
-    return {part.strip(): column.strip() for part, _, column in parts}

@@ -11,8 +11,9 @@ import click
 from domainclip.errors import UsageError
 
 from . import output
-from .embed import DEVICES, find_items, finish, interrupted, watched
+from .computing import batch_size_option, device_option, precision_option
 from .framework import Command, option
+from .looking import find_named, finish, interrupted, watched
 from .output import Output, format_options
 
 if TYPE_CHECKING:
@@ -45,13 +46,9 @@ if TYPE_CHECKING:
 @option("Options", "--head", type=click.Choice(["names", "captions"]),
         help="The projection: made for descriptions, or for labels.  "
         "[default: captions]")  # fmt: skip
-@option("Computing", "--batch-size", type=click.IntRange(1), default=64, show_default=True,
-        help="Pictures per forward pass.")  # fmt: skip
-@option("Computing", "--device", default="auto", show_default=True, type=click.Choice(DEVICES),
-        help="Where to compute.")  # fmt: skip
-@option("Computing", "--precision", default="float32", show_default=True,
-        type=click.Choice(["float32", "bfloat16"]),
-        help="Number format of the image tower.")  # fmt: skip
+@batch_size_option()
+@device_option()
+@precision_option()
 @format_options
 def command(
     out: Output,
@@ -78,7 +75,7 @@ def command(
         if embeddings:
             done, asked = _take_vectors(folder, embeddings, known, tell), 0
         else:
-            found = find_items(pictures, is_text=False)
+            found = find_named(pictures)
             asked = len(found)
             from domainclip.inference.encoding import Encoder
             from domainclip.inference.search.build import index_pictures

@@ -14,7 +14,9 @@ from domainclip.errors import UsageError
 
 from . import output
 from .choosing import read_bins, read_classes, read_descriptions, read_pairs
+from .computing import batch_size_option, device_option, precision_option
 from .framework import Command, option
+from .looking import find_named, finish, watched
 from .output import Output, Style, format_options
 from .record import Record
 from .results import Results
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from domainclip.inference.answering import Classifier
     from domainclip.inference.classify import ZeroShotClassifier
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 CERTAINTY = ("confidence", "error", "rejection")
 ALIKE = ("bins", "coarse_to_fine", "precision", *CERTAINTY, "uncalibrated", "prior", "given",
          "prior_strength")  # fmt: skip
@@ -85,13 +86,9 @@ ALIKE = ("bins", "coarse_to_fine", "precision", *CERTAINTY, "uncalibrated", "pri
 @option("Labels", "--descriptions", metavar="FILE|knowledge",
         help="Say labels by descriptions beside their names: JSON of label -> sentences, a CSV of "
         "both, or what `domainclip knowledge` gathered.")  # fmt: skip
-@option("Computing", "--batch-size", type=click.IntRange(1), default=64, show_default=True,
-        help="Pictures per forward pass.")  # fmt: skip
-@option("Computing", "--device", default="auto", show_default=True, type=click.Choice(DEVICES),
-        help="Where to compute.")  # fmt: skip
-@option("Computing", "--precision", default="float32", show_default=True,
-        type=click.Choice(["float32", "bfloat16"]),
-        help="Number format of the image tower.")  # fmt: skip
+@batch_size_option()
+@device_option()
+@precision_option()
 @option("Output", "--format", "format_", type=click.Choice(["table", "csv", "json"]),
         help="The format, as --json and --csv.")  # fmt: skip
 @option("Output", "--output", "file", metavar="FILE",
@@ -121,11 +118,7 @@ def command(
         said = " and ".join({"classes": "--cls"}.get(name, f"--{name}") for name in chosen)
         raise UsageError(f"{said} both say what to choose from", "give one of them")
     record = Record(log) if log else None
-    from domainclip.inference.pictures import find_pictures
-
-    pictures = list(find_pictures(images))
-    if not pictures:
-        raise UsageError(f"no picture in {', '.join(images)}", "name files, or folders of pictures")
+    pictures = find_named(images)
     progress = not out.quiet and sys.stderr.isatty()
     classifier: Classifier
     if fewshot:
@@ -149,8 +142,6 @@ def command(
     count = results.write(rows)
     if classifier.notice_ and not out.quiet:
         output.note(classifier.notice_)
-    for path, reason in classifier.unreadable_:
-        output.warning(f"{path}: {reason}" if path not in reason else reason)
     if record:
         record.write({
             "model": classifier.encoder.name, "classifier": fewshot,
@@ -159,10 +150,7 @@ def command(
             "pictures": len(pictures), "rows": count, "unreadable": classifier.unreadable_,
             "output": file,
         })  # fmt: skip
-    if classifier.unreadable_:
-        left_out = len(classifier.unreadable_)
-        output.error(f"{left_out} of {output.counted(len(pictures), 'picture')} could not be read")
-        sys.exit(1)
+    finish(classifier.unreadable_, len(pictures))
 
 
 def open_fewshot(folder: str, model: str | None, asked: Mapping[str, Any]) -> Classifier:
@@ -248,11 +236,7 @@ def _left(pictures: list[Any], results: Results) -> list[Any]:
 def _watched(pictures: list[Any], results: Results) -> Iterable[Any]:
     """Show progress on stderr, unless rows on the same terminal show it already."""
     shown = results.file is None and results.out.stream.isatty()
-    if results.style == "quiet" or shown or not sys.stderr.isatty():
-        return pictures
-    from tqdm import tqdm
-
-    return tqdm(pictures, unit=" pictures", dynamic_ncols=True)
+    return pictures if results.style == "quiet" or shown else watched(pictures, "pictures")
 
 
 def _name(row: Mapping[str, Any], *, with_file: bool) -> str:

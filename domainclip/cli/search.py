@@ -7,7 +7,7 @@ import click
 from domainclip.errors import UsageError
 
 from . import output
-from .embed import DEVICES
+from .computing import device_option
 from .framework import Command, option
 from .output import Output, format_options
 
@@ -42,8 +42,7 @@ from .output import Output, format_options
         help="Compare with every picture, however many there are.")  # fmt: skip
 @option("Computing", "--model", metavar="RUN|FOLDER",
         help="Where the model that made the index is now.")  # fmt: skip
-@option("Computing", "--device", default="auto", show_default=True, type=click.Choice(DEVICES),
-        help="Where to compute.")  # fmt: skip
+@device_option()
 @option("Output", "--html", metavar="FILE",
         help="Write a contact sheet, one page in one file.")  # fmt: skip
 @format_options

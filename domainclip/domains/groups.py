@@ -38,13 +38,7 @@ def group_nodes(tree: LabelTree, number: int, nodes: NDArray[np.int64]) -> Group
         number: Index of the rank in `tree.ranks`.
         nodes: Node ids, shape (n,).
     """
-    above = np.full(len(nodes), -1, dtype=np.int64)
-    for column in range(number):
-        here = tree.ancestors[nodes, column]
-        above = np.where(here >= 0, here, above)
-    own = tree.ancestors[nodes, number].astype(np.int64)
-    size = len(tree)
-    keys = np.where(own >= 0, own, size + 1 + above)  # buckets come after the nodes of the rank
+    size, keys = len(tree), group_keys(tree, number, nodes)
     taken = np.zeros(2 * size + 1, dtype=bool)
     taken[keys] = True
     codes = (np.cumsum(taken) - 1)[keys]
@@ -53,6 +47,20 @@ def group_nodes(tree: LabelTree, number: int, nodes: NDArray[np.int64]) -> Group
     return Groups(
         tree.ranks[number], codes, _names(tree, number, groups), np.ascontiguousarray(members)
     )
+
+
+def group_keys(tree: LabelTree, number: int, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what tells the groups of rank `number` apart, shape (n,), ordered as they are.
+
+    It is the ancestor at the rank, or for a bucket a number from `len(tree)` on, told by the
+    nearest ancestor above.
+    """
+    above = np.full(len(nodes), -1, dtype=np.int64)
+    for column in range(number):
+        here = tree.ancestors[nodes, column]
+        above = np.where(here >= 0, here, above)
+    own = tree.ancestors[nodes, number].astype(np.int64)
+    return np.where(own >= 0, own, len(tree) + 1 + above)  # buckets come after the rank's nodes
 
 
 def _names(tree: LabelTree, number: int, groups: NDArray[np.int64]) -> tuple[str, ...]:

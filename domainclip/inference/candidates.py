@@ -218,10 +218,7 @@ def _match(
     for name, sentences in descriptions.items():
         near = wanted & set(tree.find(name))
         if not near:
-            raise LabelError(
-                f"a description is of {name!r}, which is no label to choose from",
-                suggest(name, tree.names[nodes].tolist()) or "leave it out",
-            )
+            raise _strange(name, tree.names[nodes].tolist())
         for node in near:
             found[node] = tuple(sentences)
     return found
@@ -231,11 +228,15 @@ def _named(descriptions: Descriptions, names: Sequence[str]) -> dict[str, tuple[
     known = {fold(name): name for name in names}
     for name in descriptions:
         if fold(name) not in known:
-            raise LabelError(
-                f"a description is of {name!r}, which is no label to choose from",
-                suggest(name, names) or "leave it out",
-            )
+            raise _strange(name, names)
     return {known[fold(name)]: tuple(said) for name, said in descriptions.items()}
+
+
+def _strange(name: str, names: Sequence[str]) -> LabelError:
+    return LabelError(
+        f"a description is of {name!r}, which is no label to choose from",
+        suggest(name, names) or "leave it out",
+    )
 
 
 def _objects(names: Sequence[str]) -> NDArray[np.object_]:

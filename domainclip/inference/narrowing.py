@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from domainclip.domains.labels import LabelTree
+from domainclip.domains.labels import SUGGEST_AMONG, LabelTree
 from domainclip.domains.readers import read_table
 from domainclip.errors import DataError, LabelError, UsageError, suggest
 
 from .candidates import Candidates
-
-SUGGEST_AMONG = 20_000
-"""Names that are searched for a similar one; more would take seconds."""
 
 
 @dataclass(frozen=True)

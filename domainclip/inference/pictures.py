@@ -6,7 +6,8 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -121,8 +122,9 @@ def find_pictures(names: Sequence[str]) -> Iterator[str | Crop]:
 def _read_list(lines: Iterable[str], name: str, beside: Path | None = None) -> Iterator[str | Crop]:
     """Yield the rows of a list; paths are those of its folder, where it has one."""
     lines = iter(lines)
-    first = list(islice(lines, 1))
-    head = [cell.strip().lower() for cell in next(_rows(first), [])]
+    first = next(lines, "")
+    split = partial(csv.reader, delimiter="\t" if "\t" in first else ",", skipinitialspace=True)
+    head = [cell.strip().lower() for cell in next(split([first]), [])]
     column = next((c for c in FILE_COLUMNS if c in head), None)
     if column is None:
         if beside is not None:
@@ -130,12 +132,12 @@ def _read_list(lines: Iterable[str], name: str, beside: Path | None = None) -> I
                 f"{name}: no column of files; it has {', '.join(head) or 'nothing'}",
                 f"call one of them {FILE_COLUMNS[0]}",
             )
-        yield from (line.rstrip("\r\n") for line in chain(first, lines) if line.strip())
+        yield from (line.rstrip("\r\n") for line in chain([first], lines) if line.strip())
         return
     boxed = [c for c in BOX if c in head]
     if boxed and len(boxed) < len(BOX):
         raise DataError(f"{name}: a box has x, y, w and h; there is {', '.join(boxed)} alone")
-    for number, row in enumerate(_rows(lines, tabs="\t" in first[0]), 2):
+    for number, row in enumerate(split(lines), 2):
         cells = dict(zip(head, row, strict=False))
         file = cells.get(column, "").strip()
         if not file:
@@ -153,9 +155,3 @@ def _read_list(lines: Iterable[str], name: str, beside: Path | None = None) -> I
         if not all(map(np.isfinite, box)) or min(box[2:]) <= 0:
             raise DataError(f"{name}, line {number}: a box needs a width and a height above 0")
         yield Crop(file, *box)
-
-
-def _rows(lines: Iterable[str], tabs: bool = False) -> Iterator[list[str]]:
-    lines = list(lines) if isinstance(lines, list) else lines
-    tabs = tabs or (isinstance(lines, list) and bool(lines) and "\t" in lines[0])
-    return csv.reader(lines, delimiter="\t" if tabs else ",", skipinitialspace=True)

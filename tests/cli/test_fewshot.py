@@ -168,7 +168,7 @@ def test_built_in_pictures_are_those_of_the_seed_that_the_model_was_trained_unde
 
     def note(*args, **kwargs):
         seen.append((kwargs["seed"], kwargs["size"]))
-        return opened(*args, **kwargs, limit=4050)  # all to train on, and some to choose on
+        return opened(*args, **{**kwargs, "limit": 4050})  # all to train on, and some to choose on
 
     monkeypatch.setattr(room, "open_samples", note)
     card = json.loads((model / "domainclip.json").read_text())

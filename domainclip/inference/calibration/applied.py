@@ -12,6 +12,7 @@ from domainclip.inference.candidates import Candidates
 
 from .backoff import find_rank
 from .conformal import find_sets
+from .fit import tell_apart
 from .hierarchy import Hierarchy
 from .store import Calibration
 
@@ -38,7 +39,7 @@ class Calibrated:
     def __init__(self, calibration: Calibration, candidates: Candidates) -> None:
         self.calibration = calibration
         self.hierarchy = Hierarchy.of(candidates)
-        self._told = [i for i, rank in enumerate(self.hierarchy.ranks) if len(rank) > 1]
+        self._told = tell_apart(self.hierarchy)
 
     def check(
         self, level: float | None, rank: str | None, error: float | None, rejection: float | None

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from domainclip.domains.groups import group_keys
 from domainclip.domains.labels import LabelTree
 from domainclip.errors import LabelError
 from domainclip.inference.candidates import Candidates
@@ -82,7 +83,8 @@ class Hierarchy:
         size, above = len(self.nodes), np.zeros(len(self.nodes), dtype=np.int64)
         names = tree.ranks[: int(tree.rank[self.nodes].max()) + 1] if tree is not None else ()
         for number, name in enumerate(names):
-            keys, codes = np.unique(self._key(number, self.nodes), return_inverse=True)
+            assert tree is not None
+            keys, codes = np.unique(group_keys(tree, number, self.nodes), return_inverse=True)
             count = len(keys)
             same = count == (len(levels[-1]) if levels else 1)
             if not same:
@@ -138,7 +140,7 @@ class Hierarchy:
             last = rank.level == len(self.levels) - 1
             if rank.level >= 0 and (last or self.levels[rank.level].name == rank.name):
                 fine = itself | (self.tree.rank[wanted] >= number)
-                group = _match(keys, rank.places.numpy(), self._key(number, wanted))
+                group = _match(keys, rank.places.numpy(), group_keys(self.tree, number, wanted))
                 found[:, rank.level] = np.where(fine, group, -1)
         return found
 
@@ -206,19 +208,6 @@ class Hierarchy:
             own = rank.members[place.cpu().numpy()]
             nodes.append(np.where(best.cpu().numpy() > 0, own, -1))
         return torch.stack(values, dim=-1), np.stack(nodes, axis=-1)
-
-    def _key(self, number: int, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return what tells groups of a rank apart: the ancestor there, or a number for a bucket.
-
-        Keys are ordered as the groups of `LabelTree.groups` are.
-        """
-        assert self.tree is not None
-        above = np.full(len(nodes), -1, dtype=np.int64)
-        for column in range(number):
-            here = self.tree.ancestors[nodes, column]
-            above = np.where(here >= 0, here, above)
-        own = self.tree.ancestors[nodes, number].astype(np.int64)
-        return np.where(own >= 0, own, len(self.tree) + 1 + above)
 
 
 def add_groups(values: Tensor, codes: Tensor, count: int) -> Tensor:
