@@ -1,0 +1,3 @@
+"""The commands of `domainclip zoo` that publish models."""
+
+from __future__ import annotations
