@@ -45,13 +45,23 @@ for _tag, _pattern, _first in (
         )
 
 
-def compose(text: str) -> yaml.Node | None:
+class _QuickLoader(getattr(yaml, "CSafeLoader", Loader)):  # type: ignore[misc]
+    """The same rules on libyaml, about eight times as fast; its errors quote no text."""
+
+    yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
+
+
+def compose(text: str, *, quick: bool = False) -> yaml.Node | None:
     """Return the tree of one document, None where it is empty.
+
+    Args:
+        text: The document.
+        quick: Use libyaml where PyYAML has it: for many files, whose errors need no quote.
 
     Raises:
         yaml.YAMLError: If it is not YAML, or more than one document.
     """
-    return yaml.compose(text, Loader)
+    return yaml.compose(text, _QuickLoader if quick else Loader)
 
 
 def construct(node: yaml.Node) -> Any:

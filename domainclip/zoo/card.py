@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
 
-from domainclip.errors import DataError, suggest
+from domainclip.errors import DataError
 from domainclip.recipe import yaml12
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+/[a-z0-9][a-z0-9._-]*$")]
-HubId = Annotated[str, StringConstraints(pattern=r"^$|^[\w.-]+/[\w.-]+$")]
-Commit = Annotated[str, StringConstraints(pattern=r"^$|^[0-9a-f]{40}$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+from .strict import AtLeast, Matches, Place, Problems, read_values
+
+Name = Annotated[
+    str, Matches(r"[a-z0-9_]+/[a-z0-9][a-z0-9._-]*", "`domain/model` in small letters")
+]
+HubId = Annotated[str, Matches(r"|[\w.-]+/[\w.-]+", "`organisation/name`")]
+Commit = Annotated[str, Matches(r"|[0-9a-f]{40}", "the 40 hexadecimal digits of a commit")]
+Digest = Annotated[str, Matches(r"[0-9a-f]{64}", "the 64 hexadecimal digits of a SHA-256")]
+Inside = Annotated[
+    str, Matches(r"(?!/)(?!.*\\)(?!(.*/)?\.\.(/|$)).+", "a path inside the repository")
+]
+Count = Annotated[int, AtLeast(1)]
 Allowed = Literal["yes", "no", "unknown"]
 Triple = tuple[float, float, float]
+DEEPEST = 4
+"""Levels of keys in a card, at most."""
 
 
-class Part(BaseModel):
-    """A part of a card: frozen, and closed to keys that it does not know."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
-    )
-
-
-class Source(Part):
+@dataclass(frozen=True, kw_only=True)
+class Source:
     """Where files come from."""
 
     repo: HubId = ""
@@ -43,13 +40,14 @@ class Source(Part):
     """A few publishers keep weights in a dataset repository."""
     revision: Commit = ""
     """The commit; empty where it is not known: the first pull records the one it found."""
-    files: tuple[str, ...] = ()
+    files: tuple[Inside, ...] = ()
     """Paths in the repository; empty for what the kind of model needs."""
-    sha256: dict[str, Digest] = Field(default_factory=dict)
+    sha256: dict[str, Digest] = field(default_factory=dict)
     """File -> checksum, where it is known; the first pull records the rest."""
 
 
-class Head(Part):
+@dataclass(frozen=True, kw_only=True)
+class Head:
     """A projection of the pooled picture feature, where a checkpoint has more than one."""
 
     projection: str
@@ -58,16 +56,18 @@ class Head(Part):
     """Key of the logarithm of its logit scale."""
 
 
-class LabelVectors(Part):
+@dataclass(frozen=True, kw_only=True)
+class LabelVectors:
     """Label vectors that the publishers of a model computed: pybioclip's pair of files."""
 
     source: Source
     """`files` names the vectors (`.npy`, dimension x labels), then the names (`.json`)."""
-    labels: Annotated[int, Field(ge=1)]
-    """How many labels they are of."""
+    labels: Count | None = None
+    """How many labels they are of, where it is known."""
 
 
-class Score(Part):
+@dataclass(frozen=True, kw_only=True)
+class Score:
     """A published figure."""
 
     on: str
@@ -79,7 +79,8 @@ class Score(Part):
     """Where it was published; figures of one model differ between papers by protocol."""
 
 
-class Card(Part):
+@dataclass(frozen=True, kw_only=True)
+class Card:
     """A model of the zoo."""
 
     name: Name
@@ -97,25 +98,29 @@ class Card(Part):
     """Why domainclip cannot load it; empty for one that it can."""
     architecture: str = ""
     """open_clip's name of the towers."""
+    towers: str = ""
+    """The towers in words, where open_clip has no name for them."""
     quick_gelu: bool = False
-    image_size: Annotated[int, Field(ge=1)] | None = None
+    image_size: Count | None = None
     """Side of the input in pixels."""
-    context: Annotated[int, Field(ge=1)] | None = None
+    context: Count | None = None
     """Tokens per text."""
-    dimension: Annotated[int, Field(ge=1)] | None = None
+    dimension: Count | None = None
     """Length of a vector."""
     mean: Triple = (0.48145466, 0.4578275, 0.40821073)
     """Of the red, green and blue channel; the default is CLIP's."""
     std: Triple = (0.26862954, 0.26130258, 0.27577711)
     drop_keys: tuple[str, ...] = ()
     """Keys of the checkpoint that are left out; `*` stands for anything."""
-    rename_keys: dict[str, str] = Field(default_factory=dict)
+    rename_keys: dict[str, str] = field(default_factory=dict)
     """Beginning of a key in the checkpoint -> that of open_clip; the longest wins."""
-    heads: dict[str, Head] = Field(default_factory=dict)
+    heads: dict[str, Head] = field(default_factory=dict)
     """Names of heads -> where they lie in the checkpoint; empty for the one projection of CLIP."""
     prompts: str = ""
     """Prompt set that the model was published with; empty for the default of its domain."""
     label_vectors: LabelVectors | None = None
+    megabytes: Count | None = None
+    """What is fetched, as the hub lists it."""
     licence: str
     """SPDX identifier, or the publishers' own word for it; `unknown` where they give none."""
     gated: bool = False
@@ -126,6 +131,8 @@ class Card(Part):
     """Whether the licence allows changed models to be passed on."""
     notice: str = ""
     """What a user must be told before use."""
+    page: str = ""
+    """Where its publishers describe it."""
     paper: str = ""
     trained_on: str = ""
     """Data, as its publishers name it."""
@@ -148,17 +155,39 @@ class Card(Part):
         """Whether its licence has to be accepted before it is pulled."""
         return "no" in (self.commercial, self.derivatives) or self.gated
 
-    @model_validator(mode="after")
-    def _hold_together(self) -> Card:
+    def __post_init__(self) -> None:
+        """Check what one key asks of another.
+
+        Raises:
+            ValueError: With what does not hold together.
+        """
         if not self.blocked and self.kind == "checkpoint" and not self.architecture:
             raise ValueError("a checkpoint needs `architecture`")
+        if not self.blocked and self.kind == "checkpoint" and len(self.source.files) != 1:
+            raise ValueError("a checkpoint needs `source.files` with its one file")
         if not self.blocked and not self.source.repo:
             raise ValueError("`source.repo` is missing; say in `blocked` why it cannot be loaded")
-        if "names" not in self.heads and self.heads:
+        if self.heads and "names" not in self.heads:
             raise ValueError("`heads` needs one called `names`")
-        if unknown := set(self.unverified) - set(type(self).model_fields):
+        if unknown := set(self.unverified) - {part.name for part in fields(self)}:
             raise ValueError(f"`unverified` names no keys of a card: {', '.join(sorted(unknown))}")
-        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that the card says as plain values."""
+        return asdict(self)
+
+
+def read_card(values: Mapping[str, Any]) -> Card:
+    """Return the card that plain values describe.
+
+    Raises:
+        DataError: With every wrong key and value.
+    """
+    problems = Problems()
+    card = read_values(Card, values, problems)
+    if card is None:
+        raise _error([f"{_name(place)}{text}" for place, text in problems.found])
+    return card
 
 
 def read_card_file(path: Path) -> Card:
@@ -168,33 +197,48 @@ def read_card_file(path: Path) -> Card:
         DataError: With every wrong key and value, each with its line.
     """
     try:
-        node = yaml12.compose(path.read_text(encoding="utf-8"))
+        node = yaml12.compose(path.read_text(encoding="utf-8"), quick=True)
         values = yaml12.construct(node) if node is not None else None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise DataError(f"{path}: not a card: keys and values are expected")
-    try:
-        return Card.model_validate(values)
-    except ValidationError as error:
-        said = [f"{path}:{_line(node, e['loc'])}: {_say(e)}" for e in error.errors()]
-        raise DataError(
-            "\n  ".join(said), "`domainclip zoo show NAME` shows what a card says"
-        ) from None
+    problems = Problems()
+    _refuse_twins(node, (), problems)
+    card = read_values(Card, values, problems)
+    if card is None or problems.found:
+        raise _error([f"{path}:{_line(node, p)}: {_name(p)}{text}" for p, text in problems.found])
+    return card
 
 
-def _say(error: Any) -> str:
-    key = ".".join(map(str, error["loc"]))
-    if error["type"] != "extra_forbidden":
-        return f"{key}: {error['msg']}" if key else str(error["msg"])
-    near = suggest(str(error["loc"][-1]), Card.model_fields)
-    return f"{key}: a card has no such key" + (f"; {near}" if near else "")
+def _error(said: list[str]) -> DataError:
+    return DataError(
+        "\n  ".join(said), "`domainclip zoo show NAME --json` of another shows the keys"
+    )
 
 
-def _line(node: Any, loc: tuple[Any, ...]) -> int:
+def _name(place: Place) -> str:
+    return f"{'.'.join(map(str, place))}: " if place else ""
+
+
+def _refuse_twins(node: Any, place: Place, problems: Problems) -> None:
+    """Refuse a key that stands twice in one mapping: the first would silently be lost."""
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        for key in sorted({str(key) for key in keys if keys.count(key) > 1}):
+            problems.add((*place, key), "this key stands twice")
+        parts = [((*place, str(key.value)), value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        parts = [((*place, i), value) for i, value in enumerate(node.value)]
+    else:
+        return
+    if len(place) < DEEPEST:  # an alias may lead round in a circle
+        for inner, value in parts:
+            _refuse_twins(value, inner, problems)
+
+
+def _line(node: Any, place: Place) -> int:
     """Return the line of the deepest part of a place in a file that is there."""
     line = 1
-    for step in loc:
+    for step in place:
         if isinstance(node, yaml.MappingNode):
             found = [pair for pair in node.value if pair[0].value == step]
             if not found:
