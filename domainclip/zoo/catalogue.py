@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from .card import Card, read_card_file
 
 GENERAL = Path(__file__).parent / "cards"
 """Cards of models that belong to no domain."""
+GENERAL_DOMAIN = "general"
+"""What stands for a domain in their names."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,16 @@ class Entry:
     name: str
     """`domain/model`, of the folder and the file."""
     path: Path
+
+    @property
+    def domain(self) -> str:
+        """The field, or `general`."""
+        return self.name.partition("/")[0]
+
+    @property
+    def short(self) -> str:
+        """The name without the domain."""
+        return self.name.partition("/")[2]
 
     def read(self) -> Card:
         """Return the card.
@@ -68,28 +80,45 @@ def get_card(name: str, domain: str = "") -> Card:
         UsageError: If there is no such model, or several fields have one of that short name.
         DataError: If its card is wrong.
     """
+    return find_entry(name, domain).read()
+
+
+def find_entry(name: str, domain: str = "") -> Entry:
+    """Return the card file that a long or short name means, as `get_card` does, unread.
+
+    Raises:
+        UsageError: If there is no such model, or several fields have one of that short name.
+    """
     found = find_cards()
-    if name in found:
-        return found[name].read()
-    if f"{domain}/{name}" in found:
-        return found[f"{domain}/{name}"].read()
-    same = [entry for entry in found if entry.partition("/")[2] == name]
+    for whole in (name, f"{domain}/{name}"):
+        if whole in found:
+            return found[whole]
+    same = [entry for entry in found.values() if entry.short == name]
     if len(same) == 1:
-        return found[same[0]].read()
+        return same[0]
     if same:
-        raise UsageError(f"{name!r} is one of {', '.join(same)}", "give the whole name")
-    known = [*found, *(entry.partition("/")[2] for entry in found)]
+        raise UsageError(
+            f"{name!r} is one of {', '.join(entry.name for entry in same)}", "give the whole name"
+        )
+    known = [*found, *(entry.short for entry in found.values())]
     raise UsageError(
         f"no model {name!r} in the zoo", suggest(name, known) or "domainclip zoo list shows all"
     )
 
 
 def _shipped() -> Iterator[Entry]:
-    yield from _cards_in(GENERAL, "general")
+    yield from _cards_in(GENERAL, GENERAL_DOMAIN)
     for name, plug in find_domains().items():
-        spec = importlib.util.find_spec(plug.target.partition(":")[0])
-        for place in (spec.submodule_search_locations if spec else None) or ():
+        for place in _places(plug.target.partition(":")[0]):
             yield from _cards_in(Path(place) / "zoo", name)
+
+
+def _places(module: str) -> Iterable[str]:
+    try:
+        spec = importlib.util.find_spec(module)
+    except Exception:  # a broken plug must not hide the cards of the others
+        return ()
+    return (spec.submodule_search_locations if spec else None) or ()
 
 
 def _below(folder: Path) -> Iterator[Entry]:
