@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -198,7 +199,7 @@ def _add_replay(opened: Opened, recipe: Recipe, domain: Domain, side: int) -> Op
         held=held,
         parts={**opened.parts, "replay": replay.digest},
         messages=[*opened.messages, *replay.messages],
-        licences=tuple(sorted({*opened.licences, *replay.licences})),
+        licences=dict(sorted((Counter(opened.licences) + Counter(replay.licences)).items())),
     )
 
 

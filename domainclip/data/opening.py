@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -41,8 +42,8 @@ class Opened:
     """Label node -> sentences that describe it without its name."""
     unseen: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     """Label nodes that no training picture has."""
-    licences: tuple[str, ...] = ()
-    """Licences of the pictures, where the source says them."""
+    licences: Mapping[str, int] = field(default_factory=dict)
+    """Licence -> training pictures under it; "" for those whose source says none."""
     stored: Mapping[str, Sequence[Sequence[tuple[str, ...]]]] = field(default_factory=dict)
     """Split -> source of stored captions -> captions of each picture."""
     caption_sources: tuple[str, ...] = ()
@@ -101,6 +102,7 @@ def open_builtin(recipe: Recipe, domain: Domain, size: int) -> Opened:
         messages=[f"built-in pictures of {domain.title.lower()}: schematic, not photographs"],
         descriptions={tree.node(s.label): builtin.describe(s.traits) for s in builtin.sheets()},
         unseen=np.array([tree.node(sheet.label) for sheet in unseen], dtype=np.int32),
+        licences={builtin.licence: len(splits["train"])},
     )
 
 
@@ -171,8 +173,13 @@ def open_own(recipe: Recipe, domain: Domain, size: int) -> Opened:
         messages=messages,
         unreadable=unreadable,
         unseen=np.array(sorted(unseen - trained), dtype=np.int32),
-        licences=tuple(sorted(set(source.dataset["licence"]) - {""})),
+        licences=_count_licences(source, rows["train"][splits["train"].rows]),
     )
+
+
+def _count_licences(source: Source, rows: NDArray[np.int64]) -> dict[str, int]:
+    said = source.dataset.select_columns(["licence"])[rows]["licence"]
+    return dict(sorted(Counter(said).items()))
 
 
 def _digest(source: Source, side: int) -> dict[str, str]:

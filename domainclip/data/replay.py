@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -31,7 +32,8 @@ class Replay:
     digest: str
     """Changes with the pictures, their captions and the packing."""
     messages: list[str]
-    licences: tuple[str, ...]
+    licences: dict[str, int]
+    """Licence -> pictures under it; "" for those whose source says none."""
 
 
 def open_replay(recipe: Recipe, domain: Domain, side: int) -> Replay:
@@ -92,7 +94,7 @@ def open_replay(recipe: Recipe, domain: Domain, side: int) -> Replay:
         ),
         fingerprint(stamps, captions, side),
         [said],
-        tuple(sorted({table.licence[row] for row in kept} - {""})),
+        dict(sorted(Counter(table.licence[row] for row in kept).items())),
     )
 
 

@@ -115,6 +115,8 @@ class BuiltinData:
     """Says a label by the traits of its sheet alone, without its name; for labels never seen."""
     sizes: Mapping[str, int]
     """Pictures per split: train, val, test, test_unseen."""
+    licence: str = ""
+    """SPDX identifier of the licence that the pictures are under; "" for one not known."""
 
 
 @dataclass(frozen=True, kw_only=True)

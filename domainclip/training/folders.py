@@ -23,6 +23,8 @@ from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import to_yaml
 
 RECIPE, ENVIRONMENT, METRICS = "recipe.yaml", "environment.json", "metrics.json"
+TOLD = ("commit", "started", "device", "processor", "cores", "precision", "packages")
+"""What `domainclip.json` repeats of `environment.json`: nothing that tells of a person's disk."""
 
 
 def read_recipe(folder: Path) -> Recipe:
@@ -117,6 +119,7 @@ def save_trained(
     recipe: Recipe,
     domain: Domain,
     pretrained: bool,
+    environment: Mapping[str, Any],
 ) -> None:
     """Write `model/` of a run folder."""
     seen = np.unique(data.splits["train"].nodes)
@@ -129,14 +132,28 @@ def save_trained(
             "notice": domain.notice,
             "prompts": recipe.text.prompts,
             "candidates": [list(data.tree.key(int(node))) for node in seen if data.labelled],
-            "data_licences": list(data.licences),
+            "data_licences": dict(data.licences),
             "provenance": {
                 "base": recipe.model.name if pretrained else None,
+                "base_note": environment.get("base_note"),
                 "recipe": recipe.model_dump(mode="json"),
                 "data": data.fingerprint,
+                "pictures": {name: len(split) for name, split in data.splits.items()},
+                "hub_data": _hub_ids(recipe),
                 "captions": list(data.caption_sources),
                 "schematic": recipe.data.source == "builtin",
                 "domainclip": __version__,
+                **{key: environment.get(key) for key in TOLD},
             },
         },
     )
+
+
+def _hub_ids(recipe: Recipe) -> list[str]:
+    """Return the Hub ids among the sources of a run; a folder of that name goes first."""
+    named = (recipe.data.source, recipe.data.replay)
+    return [
+        one.removeprefix("hf-hub:").removeprefix("hf://datasets/")
+        for one in named
+        if one not in ("", "builtin") and not Path(one).expanduser().exists()
+    ]

@@ -30,6 +30,8 @@ from domainclip.recipe.schema import Recipe
 from domainclip.recipe.show import flatten
 from domainclip.texts.demands import check_texts
 from domainclip.texts.vocabulary import list_texts
+from domainclip.zoo.provenance import note_base
+from domainclip.zoo.resolving import find_model
 
 from .advice import advise_recipe
 from .build import build_model, build_module, find_prompts, find_steps, say_start
@@ -107,6 +109,7 @@ def prepare(
     if not (pretrained or recipe.model.name in built_in_configs()):
         say(f"{recipe.model.name} names no pretrained weights: it starts from nothing")
     base = digest_weights(model) if pretrained else None
+    base_note = note_base(find_model(recipe.model.name, recipe.domain)) if pretrained else None
     twin = model.has_twin()
     for line in say_start(recipe.loss, model, pretrained):
         say(line)
@@ -146,7 +149,7 @@ def prepare(
         say(line)
     steps = int(recipe.train.steps or 1)
     environment = describe_environment(device, precision, command, data.fingerprint)
-    environment |= begun
+    environment |= {**begun, "base_note": base_note}
     found = {k: "found out" for k, value in flatten(recipe).items() if value != asked[k]}
     if origins is not None and not rank:
         write_start(folder, recipe, {**origins, **found}, environment)

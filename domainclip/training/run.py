@@ -180,7 +180,7 @@ def _finish(
     for remark in remarks:
         say(remark)
     remarks = [*run.remarks, *fitted.advice, *([mixture.remark] if mixture else []), *remarks]
-    save_trained(folder, model, data, recipe, run.domain, run.pretrained)
+    save_trained(folder, model, data, recipe, run.domain, run.pretrained, run.environment)
     schematic = recipe.data.source == "builtin"
     write_json(
         folder / METRICS,

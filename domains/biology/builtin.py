@@ -51,4 +51,5 @@ BUILTIN = BuiltinData(
     captions=captions,
     describe=describe,
     sizes={"train": 4000, "val": 400, "test": 2000, "test_unseen": 500},
+    licence="MIT",
 )

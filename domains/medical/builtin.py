@@ -60,4 +60,5 @@ BUILTIN = BuiltinData(
     captions=captions,
     describe=describe,
     sizes={"train": 3000, "val": 300, "test": 2000, "test_unseen": 500},
+    licence="MIT",
 )

@@ -72,4 +72,5 @@ BUILTIN = BuiltinData(
     captions=captions,
     describe=describe,
     sizes={"train": 3600, "val": 360, "test": 2000, "test_unseen": 500},
+    licence="MIT",
 )
