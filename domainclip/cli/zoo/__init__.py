@@ -10,4 +10,4 @@ command = Group(
     examples=("domainclip zoo list --domain biology", "domainclip zoo pull biology/bioclip-2"),
 )
 
-from . import fetching, listing, publishing  # noqa: E402, F401  # they add their commands
+from . import fetching, listing, making, publishing  # noqa: E402, F401  # they add their commands
