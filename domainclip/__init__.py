@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .inference.classify import ZeroShotClassifier
     from .inference.fewshot.classifier import FewShotClassifier
     from .inference.search.index import SearchIndex
-    from .model.folder import load_model
     from .training.run import train
+    from .zoo.resolving import load_model
 
 __all__ = [
     "FewShotClassifier", "SearchIndex", "ZeroShotClassifier", "get_domain", "list_domains",
@@ -25,7 +25,7 @@ _DOORS = {
     "ZeroShotClassifier": "inference.classify",
     "get_domain": "domains.registry",
     "list_domains": "domains.registry",
-    "load_model": "model.folder",
+    "load_model": "zoo.resolving",
     "train": "training.run",
 }
 

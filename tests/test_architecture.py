@@ -42,7 +42,7 @@ DOORS = {
     "ZeroShotClassifier": "inference",
     "get_domain": "domains",
     "list_domains": "domains",
-    "load_model": "model",
+    "load_model": "zoo",
     "train": "training",
 }
 

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         "domainclip calibrate --model runs/first --data photos/ --within Insecta --picture r.png",
     ),
 )
-@option("Options", "--model", required=True, metavar="RUN|FOLDER",
-        help="The trained model; what is fitted is kept in its folder.")  # fmt: skip
+@option("Options", "--model", required=True, metavar="RUN|FOLDER|NAME",
+        help="The trained model, or one of the zoo; what is fitted stays in its folder.")  # fmt: skip
 @option("Pictures", "--data", default="builtin", show_default=True, metavar="SOURCE",
         help="`builtin`, a folder, a table, shards, or a Hub id.")  # fmt: skip
 @option("Pictures", "--split", default="val", show_default=True,

@@ -104,8 +104,9 @@ LISTED = 20
         help="That model; not the one that writes.")  # fmt: skip
 @option("Checks", "--verifier-key-env", default="", metavar="NAME",
         help="Environment variable that holds its key; unset, that of --key-env.")  # fmt: skip
-@option("Checks", "--score-model", default="", metavar="FOLDER",
-        help="Trained model that scores how well picture and caption go together.")  # fmt: skip
+@option("Checks", "--score-model", default="", metavar="RUN|FOLDER|NAME",
+        help="Trained model, or one of the zoo, that scores how well picture and caption go "
+        "together.")  # fmt: skip
 @option("Checks", "--score-quantile", type=click.FloatRange(0, 1), default=0.05,
         show_default=True, metavar="X", help="Share of the lowest scores to reject.")  # fmt: skip
 @option("Checks", "--strict", is_flag=True,
@@ -125,11 +126,15 @@ def command(ctx: click.Context, /, out: Output, **asked: Any) -> None:
         raise UsageError("no field is named", "--domain NAME; domainclip domains list shows them")
     from domainclip.captioning.job import Asked, Job
     from domainclip.data.captions import VERDICTS
+    from domainclip.zoo.resolving import find_model
 
     for name in ("splits", "text_columns", "tag_columns"):
         asked[name] = _listed(asked[name])
     domain = get_domain(asked.pop("domain"))
     asked["columns"] = read_columns(asked["columns"])
+    for name in ("score_model", *(["model"] if asked["captioner"] == "bank" else [])):
+        if asked[name]:
+            asked[name] = find_model(asked[name], domain.name)
     sample = asked["show_prompt"]
     job = Job(Asked(domain=domain, **asked))
     if sample is not None:

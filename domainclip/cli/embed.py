@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("items", nargs=-1, required=True, metavar="IMAGE|FOLDER|LIST...")
-@option("Options", "--model", required=True, metavar="RUN|FOLDER", help="The trained model.")
+@option("Options", "--model", required=True, metavar="RUN|FOLDER|NAME",
+        help="The trained model, or one of the zoo.")  # fmt: skip
 @option("Options", "--head", type=click.Choice(["names", "captions"]), default="names",
         show_default=True, help="The projection: made for labels, or for descriptions. Pictures "
         "and texts are compared under one.")  # fmt: skip

@@ -11,6 +11,7 @@ import click
 
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
+from domainclip.zoo.resolving import whole_name
 
 from . import output
 from .choosing import read_columns
@@ -54,7 +55,8 @@ BOOTSTRAP = 1000
         help="Training pictures of each label to learn from; 0 for all.")  # fmt: skip
 @option("Pictures", "--seed", type=click.IntRange(0), default=0, show_default=True,
         help="Seed of what is drawn of them.")  # fmt: skip
-@option("Classifier", "--model", required=True, metavar="RUN|FOLDER", help="The trained model.")
+@option("Classifier", "--model", required=True, metavar="RUN|FOLDER|NAME",
+        help="The trained model, or one of the zoo.")  # fmt: skip
 @option("Classifier", "--method", default="auto", show_default=True, metavar="NAME",
         help="centroid, tip, caps, logistic or tip-trained; auto tries them all.")  # fmt: skip
 @option("Classifier", "--out", "folder", required=True, metavar="FOLDER",
@@ -88,8 +90,9 @@ def command(
     list_wanted(method)
     check_folder(folder)
     classifier = FewShotClassifier(
-        model, method=method, shots=shots, seed=seed, device=device, batch_size=batch_size
-    )
+        whole_name(model, domain or ""), method=method, shots=shots, seed=seed, device=device,
+        batch_size=batch_size,
+    )  # fmt: skip
     field = _find_domain(domain, classifier)
     samples = open_as_trained(classifier.encoder, field, data, columns=given)
     if not out.quiet:

@@ -11,6 +11,7 @@ import click
 
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
+from domainclip.zoo.resolving import whole_name
 
 from . import output
 from .choosing import read_bins, read_classes, read_descriptions, read_pairs
@@ -43,7 +44,8 @@ ALIKE = ("bins", "coarse_to_fine", "precision", *CERTAINTY, "uncalibrated", "pri
     ),
 )
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE|FOLDER|LIST...")
-@option("Options", "--model", metavar="RUN|FOLDER", help="The trained model.")
+@option("Options", "--model", metavar="RUN|FOLDER|NAME",
+        help="The trained model, or one of the zoo.")  # fmt: skip
 @option("Options", "--classifier", "fewshot", metavar="FOLDER",
         help="A classifier of `domainclip fewshot`, with its own labels; the model is then the one "
         "that it was made with.")  # fmt: skip
@@ -188,9 +190,9 @@ def open_classifier(model: str, asked: Mapping[str, Any], *, progress: bool) -> 
     subset = read_list(asked["subset"]) if asked["subset"] else None
     descriptions = read_descriptions(asked["descriptions"]) if asked["descriptions"] else None
     classifier = ZeroShotClassifier(
-        model, device=asked["device"], batch_size=asked["batch_size"],
-        precision=asked["precision"], coarse_to_fine=asked["coarse_to_fine"],
-        calibrated=not asked["uncalibrated"],
+        whole_name(model, asked["domain"] or ""), device=asked["device"],
+        batch_size=asked["batch_size"], precision=asked["precision"],
+        coarse_to_fine=asked["coarse_to_fine"], calibrated=not asked["uncalibrated"],
     )  # fmt: skip
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)

@@ -40,7 +40,7 @@ from .output import Output, format_options
         "wrong one tells the columns.")  # fmt: skip
 @option("Options", "--exact", is_flag=True,
         help="Compare with every picture, however many there are.")  # fmt: skip
-@option("Computing", "--model", metavar="RUN|FOLDER",
+@option("Computing", "--model", metavar="RUN|FOLDER|NAME",
         help="Where the model that made the index is now.")  # fmt: skip
 @device_option()
 @option("Output", "--html", metavar="FILE",

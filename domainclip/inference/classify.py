@@ -29,6 +29,7 @@ from .narrowing import Listed, narrow
 from .own_labels import find_candidates, own_prompts
 from .pictures import Picture, are_features
 from .priors import Prior
+from .published import find_published
 from .scoring import find_logits
 
 __all__ = ["ZeroShotClassifier"]
@@ -109,7 +110,8 @@ class ZeroShotClassifier(Classifier):
             bins: Label -> bin; the labels are these, and bins are what is told apart.
             head: The projection head; unset, `captions` for descriptions and `names` for the rest.
             vectors: Ready unit vectors of the labels, shape (n, dim), in single or half precision;
-                unset, they are computed.
+                unset, those that the publishers of the model computed of its own labels, or else
+                they are computed.
             progress: Draw a progress bar while many labels are computed.
 
         Returns:
@@ -125,6 +127,8 @@ class ZeroShotClassifier(Classifier):
         prompts = self.prompts or own_prompts(self.encoder)
         given = [*bins] if bins is not None else labels
         found = find_candidates(self.encoder, given, prompts, descriptions)
+        if vectors is None and given is None and not (descriptions or self.prompts):
+            vectors = find_published(self.encoder, head or "names")
         ready = None if vectors is None else LabelMatrix.of(vectors, len(found))
         found, self.unknown_ = narrow(found, within, subset)
         asked = head or ("captions" if isinstance(labels, Mapping) else "names")

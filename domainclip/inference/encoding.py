@@ -23,6 +23,7 @@ from domainclip.model.clip import DomainClip, Preprocess
 from domainclip.model.device import pick_device
 from domainclip.model.digest import digest_folder, digest_weights
 from domainclip.model.folder import load_model, read_card
+from domainclip.zoo.resolving import find_model
 
 from .pictures import Picture, is_one, read_picture
 from .prompts import embed_labels
@@ -34,7 +35,8 @@ class Encoder:
     """A model that turns pictures and texts into unit vectors; it is loaded when first needed.
 
     Args:
-        model: A model folder, a run folder, the name of a model, or a loaded model.
+        model: A model folder, a run folder, the name of a model, of the zoo or elsewhere, or a
+            loaded model.
         device: `auto`, `cpu`, `cuda` or `mps`.
         batch_size: Pictures per forward pass.
         precision: The number format of the image tower.
@@ -53,10 +55,14 @@ class Encoder:
 
     @cached_property
     def folder(self) -> Path | None:
-        """The folder that the model lies in; None for one that is loaded or has a name."""
+        """The folder that the model lies in; None for one that is loaded or has a name.
+
+        Raises:
+            UsageError: If a model of the zoo is not pulled yet.
+        """
         if isinstance(self.model, DomainClip):
             return None
-        path = Path(self.model).expanduser()
+        path = Path(find_model(self.model)).expanduser()
         return path if path.is_dir() else None
 
     @cached_property
@@ -73,7 +79,7 @@ class Encoder:
         """
         if isinstance(self.model, DomainClip):
             return self.model.eval()
-        return load_model(self.model, device=pick_device(self.device))
+        return load_model(self.folder or self.model, device=pick_device(self.device))
 
     @cached_property
     def digest(self) -> str:

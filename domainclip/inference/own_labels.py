@@ -11,7 +11,8 @@ from domainclip.domains.contract import PromptSet
 from domainclip.domains.labels import LabelTree
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
-from domainclip.model.folder import read_labels
+from domainclip.model.folder import model_folder, read_labels
+from domainclip.zoo.label_vectors import KEY, NODES
 
 from .candidates import Candidates, Descriptions, Labels, choose, choose_from_tree
 from .descriptions import describe_labels
@@ -56,6 +57,8 @@ def own_labels(encoder: Encoder) -> tuple[LabelTree, NDArray[Any]]:
     tree = read_labels(encoder.folder) if encoder.folder else None
     if tree is None:
         raise UsageError("this model comes without labels", "say which labels to choose from")
+    if encoder.folder and KEY in encoder.card:
+        return tree, np.load(model_folder(encoder.folder) / NODES)
     keys = encoder.card.get("candidates")
     if not keys:
         return tree, np.asarray(tree.leaves)

@@ -17,6 +17,7 @@ from domainclip.model.folder import create_model
 from domainclip.recipe.schema import Loss, Recipe
 from domainclip.texts.labels import NAME_VIEWS
 from domainclip.texts.views import TextViews
+from domainclip.zoo.resolving import find_model
 
 from .fit import train_loader
 from .module import ContrastiveModule
@@ -32,7 +33,7 @@ INIT_BIAS = -10.0
 def build_model(recipe: Recipe) -> tuple[DomainClip, bool]:
     """Return the model that a recipe names, and whether its weights are pretrained."""
     model, pretrained = create_model(
-        recipe.model.name,
+        find_model(recipe.model.name, recipe.domain),
         heads=recipe.model.heads,
         context_length=recipe.model.context_length,
         image_size=recipe.model.image_size,

@@ -1,0 +1,133 @@
+"""`domainclip zoo import`: the checks and the conversion of a pull, from files on this disk."""
+
+import hashlib
+
+import pytest
+import torch
+from families import of_bert
+from tiny_model import (
+    CONFIG,
+    NAME,
+    REPO,
+    WEIGHTS,
+    make_files,
+    unfinished,
+    visible,
+    write_card,
+    zoo,
+)  # fmt: skip
+
+from domainclip import load_model
+from domainclip.zoo.pull import pull
+from domainclip.zoo.store import Place, list_files
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("downloads")
+    make_files(folder)
+    return folder
+
+
+def test_an_imported_model_is_the_pulled_one(hub, folder):
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    sums = {name: hashlib.sha256(files[name]).hexdigest() for name in (CONFIG, WEIGHTS)}
+    sha = hub.add(REPO, files)
+    write_card(source={"revision": sha, "sha256": sums})
+    pull(NAME)
+    pulled = list_files(Place(NAME).folder)
+    zoo("rm", NAME)
+    before = len(hub.requests)
+    result = zoo("import", NAME, folder)
+    assert result.exit_code == 0, result.stderr
+    assert len(hub.requests) == before
+    again = list_files(Place(NAME).folder)
+    assert {k: v for k, v in again.items() if k != "domainclip.json"} == {
+        k: v
+        for k, v in pulled.items()
+        if k != "domainclip.json"  # it tells the time
+    }
+    record = Place(NAME).record()
+    assert record["imported"] and record["source"]["revision"] == sha
+
+
+def test_files_of_which_nothing_is_known_are_taken_and_bind_later_pulls(hub, folder):
+    write_card()
+    result = zoo("import", NAME, folder)
+    assert result.exit_code == 0 and "no checksum is known" in result.stderr
+    assert Place(NAME).record()["source"]["revision"] == ""
+    zoo("rm", NAME)
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    hub.add(REPO, {**files, CONFIG: files[CONFIG] + b" "})
+    result = zoo("pull", NAME)
+    assert result.exit_code == 1 and "the first pull" in result.stderr
+    sha = hub.add(REPO, files)
+    assert zoo("pull", NAME).exit_code == 0
+    assert Place(NAME).record()["source"]["revision"] == sha
+
+
+def test_a_file_with_another_checksum_is_refused(folder):
+    write_card(source={"sha256": {WEIGHTS: "0" * 64}})
+    result = zoo("import", NAME, folder)
+    assert result.exit_code == 1 and "0" * 64 in result.stderr
+    assert visible() == [] and unfinished() == []
+
+
+def test_a_folder_without_the_weights_is_refused(folder, tmp_path):
+    write_card()
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / CONFIG).write_bytes((folder / CONFIG).read_bytes())
+    result = zoo("import", NAME, tmp_path / "some")
+    assert result.exit_code == 1 and WEIGHTS in result.stderr
+    for wrong in (tmp_path / "none", folder / WEIGHTS):
+        result = zoo("import", NAME, wrong)
+        assert result.exit_code == 2, result.stderr
+    assert "give the folder" in result.stderr
+    assert visible() == [] and unfinished() == []
+
+
+def test_broken_weights_leave_nothing(folder, tmp_path):
+    write_card()
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / CONFIG).write_bytes((folder / CONFIG).read_bytes())
+    (tmp_path / "some" / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
+    result = zoo("import", NAME, tmp_path / "some")
+    assert result.exit_code == 1 and visible() == [] and unfinished() == []
+
+
+def test_one_file_is_enough_where_the_card_names_one(tmp_path):
+    clip = torch.nn.Module()  # what is in it is the conversion's matter: here it does not fit
+    torch.save(clip.state_dict(), tmp_path / "mine.pt")
+    write_card(kind="checkpoint", architecture="ViT-B-32", source={"files": ["deep/theirs.pt"]})
+    result = zoo("import", NAME, tmp_path / "mine.pt")
+    assert result.exit_code == 1 and "no such file" not in result.stderr
+    assert (Place(NAME).downloads / "source/deep/theirs.pt").is_file()
+    assert visible() == [] and unfinished() == []
+
+
+def test_a_text_tower_of_a_second_repository_comes_along(hub, tmp_path):
+    """It is pinned as the first is, and asked for where files are imported."""
+    family = of_bert(tmp_path / "model", tmp_path / "text")
+    text = {f.name: f.read_bytes() for f in (tmp_path / "text").iterdir()}
+    shas = [
+        hub.add(REPO, {f.name: f.read_bytes() for f in (tmp_path / "model").iterdir()}),
+        hub.add("others/text", {**text, "model.safetensors": b"large, and not needed"}),
+    ]
+    write_card(text_source={"repo": "others/text"})
+    pull(NAME)
+    record = Place(NAME).record()
+    assert [record[part]["revision"] for part in ("source", "text_source")] == shas
+    assert "model.safetensors" not in record["text_source"]["sha256"]
+    said = ["a cat on a road", "red field"]
+    model = load_model(NAME)
+    ours = model.clip.encode_text(model.tokenizer(said))
+    assert torch.allclose(ours, family.texts(said), atol=1e-4)
+    hub.add("others/text", {"config.json": b"{}"})
+    zoo("rm", NAME)
+    pull(NAME)
+    assert Place(NAME).record()["text_source"]["revision"] == shas[1]
+    zoo("rm", NAME)
+    result = zoo("import", NAME, tmp_path / "model")
+    assert result.exit_code == 2 and "--text" in result.stderr
+    result = zoo("import", NAME, tmp_path / "model", "--text", tmp_path / "text")
+    assert result.exit_code == 0, result.stderr
