@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.argument("pictures", nargs=-1, metavar="[IMAGE|FOLDER|LIST...]")
 @option("Options", "--out", "folder", required=True, metavar="FOLDER", help="The index.")
 @option("Options", "--model", metavar="RUN|FOLDER|NAME",
-        help="The trained model, or one of the zoo; of an index that is there, its own.")  # fmt: skip
+        help="The trained model, or one of the zoo; one that is there has its own.")  # fmt: skip
 @option("Options", "--embeddings", metavar="FILE",
         help="Take the vectors that `domainclip embed` wrote.")  # fmt: skip
 @option("Options", "--metadata", "tables", multiple=True, metavar="CSV",

@@ -20,8 +20,8 @@ GENERAL = "general"
 def find_model(name: str | Path, domain: str = "") -> str:
     """Return the folder of a model of the zoo; whatever else a model is named by, as it is.
 
-    Folders that hold a model come first, then names of open_clip and of built-in configs, then the zoo: a name is
-    looked up there where it is a whole one, or a short one that says which is meant.
+    Folders that hold a model come first, then names of open_clip and of built-in configs, then the
+    zoo: a name is looked up there where it is a whole one, or a short one that says which is meant.
 
     Args:
         name: A model folder, a run folder, a name of open_clip, `hf-hub:…`, `local-dir:…`,

@@ -97,6 +97,8 @@ class Faults:
         """Bytes a second of file contents; 0 for as fast as it goes."""
         self.ranges = True
         """Whether a part of a file can be asked for."""
+        self.bare = False
+        """Whether lists tell names alone, as those of some mirrors do."""
         self.lock = threading.Lock()
         self._rules: list[dict[str, Any]] = []
 
@@ -128,7 +130,7 @@ class Faults:
     def clear(self) -> None:
         """Do everything right again."""
         self._rules.clear()
-        self.rate, self.ranges = 0.0, True
+        self.rate, self.ranges, self.bare = 0.0, True, False
 
     def take(self, path: str, *kinds: str) -> dict[str, Any] | None:
         """Return the first rule of these kinds that is for a path, and use it up once."""
@@ -346,9 +348,10 @@ class _Handler(BaseHTTPRequestHandler):
         siblings: list[dict[str, Any]] = []
         for name, blob in sorted(repo.commits[sha].items()):
             told: dict[str, Any] = {"rfilename": name}
-            if "blobs" in self.query:
+            full = "blobs" in self.query and not self.hub.faults.bare
+            if full:
                 told |= {"size": blob.size, "blobId": blob.oid}
-            if "blobs" in self.query and blob.large:
+            if full and blob.large:
                 told["lfs"] = {"sha256": blob.sha256, "size": blob.size, "pointerSize": 134}
             siblings.append(told)
         self.answer(200, {

@@ -174,6 +174,14 @@ def test_a_hub_without_ranges_is_got_along_with(hub, commit):
     assert zoo("verify", NAME).exit_code == 0
 
 
+def test_a_mirror_that_lists_names_alone_is_asked_for_the_rest(hub, commit):
+    hub.faults.bare = True
+    hub.faults.corrupt(times=1, where="/cdn/")
+    result = zoo("pull", NAME)
+    assert result.exit_code == 1 and "checksum" in result.stderr and visible() == []
+    assert zoo("pull", NAME).exit_code == 0
+
+
 def test_a_connection_that_never_holds_is_told_and_gone_on_with(hub, commit, files, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     hub.faults.cut(0, times=99, where="/cdn/")
