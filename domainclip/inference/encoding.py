@@ -190,7 +190,9 @@ def prepare(image: Image.Image, preprocess: Preprocess) -> Tensor:
     """Return the image tower's input for an RGB picture, shape (3, size, size), normalised.
 
     The shortest side becomes `preprocess.shortest`, then the centre is cut out: the scale at which
-    the model was tested.
+    the model was tested. A model that was trained on squashed pictures gets one.
     """
     pre = preprocess
+    if pre.mode == "squash" and image.width != image.height:
+        image = image.resize((pre.shortest, pre.shortest), Image.Resampling.BICUBIC)
     return as_input(image, pre.shortest, pre.size, pre.mean, pre.std)

@@ -44,6 +44,8 @@ class Preprocess:
     interpolation: str = "bicubic"
     resize: int = 0
     """Shortest side in pixels before the centre is cut out; 0 for `size` itself."""
+    mode: str = "shortest"
+    """`shortest` cuts out the centre, `squash` presses the whole picture into a square."""
 
     @property
     def shortest(self) -> int:

@@ -3,6 +3,7 @@
 open_clip_config.json, open_clip_model.safetensors   open_clip's `local-dir:` layout, names head in
 heads.safetensors                                    every head on the pooled feature
 labels.csv                                           the label tree
+tokenizer.json and others, text_tower/config.json    where transformers has the text tower's parts
 domainclip.json                                      domain, heads, candidates, digests, provenance
 """
 
@@ -10,25 +11,28 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
+from open_clip.tokenizer import HFTokenizer
 from safetensors.torch import load_file, save_file
 
 from domainclip.domains.labels import LabelTree
 from domainclip.errors import DataError, UsageError, suggest
 
+from .building import TEXT_TOWER, load_clip, quiet
+from .building import WEIGHTS as WEIGHTS
 from .clip import DomainClip, Preprocess
 from .tokenizing import find_tokenizer
 
 CONFIGS = Path(__file__).parent / "configs"
-CONFIG, WEIGHTS, HEADS = "open_clip_config.json", "open_clip_model.safetensors", "heads.safetensors"
+CONFIG, HEADS = "open_clip_config.json", "heads.safetensors"
 CARD, LABELS = "domainclip.json", "labels.csv"
 
 
@@ -62,7 +66,7 @@ def create_model(
         name = f"local-dir:{model_folder(name.removeprefix('local-dir:'))}"
     architecture, tag = (name, None) if ":" in name else _split_tag(name)
     if ":" not in name:
-        _register_configs()
+        register_configs()
         if architecture not in open_clip.list_models():
             raise UsageError(
                 f"no model {name!r}",
@@ -71,13 +75,16 @@ def create_model(
             )
     pretrained = ":" in name or tag is not None
     try:
-        with _quiet():
-            clip = open_clip.create_model(
-                architecture,
-                pretrained=tag,
-                force_image_size=image_size or None,
-                require_pretrained=pretrained,
-            )
+        with quiet():
+            if name.startswith("local-dir:"):
+                clip = load_clip(Path(name.removeprefix("local-dir:")), image_size)
+            else:
+                clip = open_clip.create_model(
+                    architecture,
+                    pretrained=tag,
+                    force_image_size=image_size or None,
+                    require_pretrained=pretrained,
+                )
             tokenizer = find_tokenizer(architecture, name)
     except Exception as error:
         raise UsageError(
@@ -117,7 +124,7 @@ def _check_named(path: str | Path) -> None:
     Raises:
         UsageError: With a folder beside it that was probably meant.
     """
-    _register_configs()
+    register_configs()
     name, place = str(path), Path(path).expanduser()
     if ":" in name or _split_tag(name)[0] in open_clip.list_models():
         return
@@ -153,10 +160,11 @@ def save_model(
             "mean": list(pre.mean),
             "std": list(pre.std),
             "interpolation": pre.interpolation,
-            "resize_mode": "shortest",
+            "resize_mode": pre.mode,
         },
     }
     write_json(folder / CONFIG, config)
+    _write_text_parts(model, folder)
     _write_weights(model.stock_state(), folder / WEIGHTS)
     _write_weights(model.heads_state(), folder / HEADS)
     card = {"heads": list(model.heads), "resize": pre.resize, **card}
@@ -226,9 +234,20 @@ def write_json(path: Path, value: Any) -> None:
     partial.replace(path)
 
 
+def _write_text_parts(model: DomainClip, folder: Path) -> None:
+    """Write what a text tower or a tokenizer of transformers needs, so that no hub is asked."""
+    tower = getattr(model.clip, "text", None)
+    if isinstance(tower, HFTextEncoder):
+        tower.config.save_pretrained(folder / TEXT_TOWER)
+    if isinstance(model.tokenizer, HFTokenizer):
+        model.tokenizer.save_pretrained(folder)
+
+
 def _write_weights(state: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write tensors, readable by whom the files beside them are: safetensors' own are private."""
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+    partial = path.with_suffix(".partial")
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, partial)
+    partial.replace(path)
     with contextlib.suppress(OSError):  # some mounted disks know no rights
         path.chmod(stat.S_IMODE((path.parent / CONFIG).stat().st_mode))
 
@@ -284,7 +303,8 @@ def built_in_configs() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in CONFIGS.glob("*.json")))
 
 
-def _register_configs() -> None:
+def register_configs() -> None:
+    """Let open_clip know the configs that ship with the package."""
     if not set(built_in_configs()) <= set(open_clip.list_models()):
         open_clip.add_model_config(CONFIGS)
 
@@ -304,16 +324,5 @@ def _preprocess_of(clip: Any) -> Preprocess:
         mean=tuple(given.get("mean", open_clip.OPENAI_DATASET_MEAN)),
         std=tuple(given.get("std", open_clip.OPENAI_DATASET_STD)),
         interpolation=given.get("interpolation", "bicubic"),
+        mode="squash" if given.get("resize_mode") == "squash" else "shortest",
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep open_clip's notes about weights off the user's terminal."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from functools import lru_cache
+from typing import Any
+
 import open_clip
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, SimpleTokenizer
 from torch import Tensor
 
 from domainclip.errors import UsageError
@@ -42,7 +48,22 @@ def find_tokenizer(architecture: str, model: str) -> Tokenizer:
         model: What people call the model.
     """
     try:
+        text = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
+        if architecture.startswith("local-dir:") and not text.get("hf_tokenizer_name"):
+            own: Tokenizer = copy.copy(_read_once(text.get("context_length"), _freeze(text)))
+            return own
         found: Tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:  # whatever a hub, a file or a library answers
         return MissingTokenizer(model, " ".join(str(error).split())[:200])
     return found
+
+
+def _freeze(text: dict[str, Any]) -> str:
+    return json.dumps(text.get("tokenizer_kwargs") or {}, sort_keys=True)
+
+
+@lru_cache(maxsize=4)
+def _read_once(context_length: int | None, said: str) -> SimpleTokenizer:
+    """Return CLIP's own tokenizer; its tables take as long to read as many a model."""
+    length = context_length or DEFAULT_CONTEXT_LENGTH
+    return SimpleTokenizer(context_length=length, **json.loads(said))
