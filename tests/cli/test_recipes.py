@@ -44,7 +44,8 @@ def test_list_on_a_terminal_is_read_whole(width, monkeypatch):
         name.removeprefix("methods/") for name in bundled_recipes() if "methods/" in name
     )
     column = lines[0].index("gave")
-    said = {line[:column].split()[0]: line[column:] for line in lines if line[:1].strip()}
+    first = reversed([line for line in lines if line[:1].strip()])  # a group's own comes first
+    said = {line[:column].split()[0]: line[column:] for line in first}
     assert said["prefix"].startswith("not measured") and said["biology/"].startswith("on the")
     words = " ".join(screen.getvalue().split())
     assert "Saito et al. 2022," in words and "arXiv:2206.01125" in words

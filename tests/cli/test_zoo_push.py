@@ -97,4 +97,4 @@ def test_our_own_small_models_are_made_by_one_command(tmp_path, monkeypatch):
 
 def test_an_unknown_domain_is_told_before_training():
     result = zoo("make", "--domain", "medicine", "--out", "out")
-    assert result.exit_code == 2 and "no domain 'medicine'" in result.stderr
+    assert result.exit_code == 2 and "did you mean 'medical'" in result.stderr

@@ -15,7 +15,7 @@ def test_a_run_from_nothing_has_two_steps(tmp_path):
     assert (run.name, run.kind, run.data) == ("first", "run", ("built-in pictures",))
     assert run.fingerprint == "feed" * 5 and run.commit.startswith("c0ffee")
     assert run.pictures == {"train": 40, "test": 64} and run.data_licences == {"MIT": 40}
-    assert run.recipe == {"model.name": "tiny", "train.minutes": 3}
+    assert run.recipe == {"model.name": "tiny", "train.epochs": 20}
     assert run.device == "Some Processor"
     assert (start.kind, start.say()) == ("nothing", "tiny, weights drawn at random (seed 0)")
     json.dumps([step.as_dict() for step in (run, start)])

@@ -47,11 +47,16 @@ def make(
     out: Output, domains: tuple[str, ...], place: str, organisation: str, author: str, tiny: bool
 ) -> None:
     """Train, round to half precision, compare, write."""
+    from domainclip.recipe.locate import bundled_recipes
+
     folder = Path(place).expanduser()
-    known = find_domains()
+    known = [name for name in find_domains() if f"{name}/tiny" in bundled_recipes()]
     for name in domains:
         if name not in known:
-            raise UsageError(f"no domain {name!r}", suggest(name, known) or ", ".join(known))
+            raise UsageError(
+                f"no recipe {name}/tiny",
+                suggest(name, known) or f"there are such recipes for {', '.join(known)}",
+            )
     made = [
         _make(name, folder, organisation, author, tiny=tiny, quiet=out.quiet)
         for name in domains or known
