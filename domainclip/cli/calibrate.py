@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     ),
 )
 @option("Options", "--model", required=True, metavar="RUN|FOLDER|NAME",
-        help="The trained model, or one of the zoo; what is fitted stays in its folder.")  # fmt: skip
+        help="The trained model, or one of the zoo; what is fitted is kept with it.")  # fmt: skip
 @option("Pictures", "--data", default="builtin", show_default=True, metavar="SOURCE",
         help="`builtin`, a folder, a table, shards, or a Hub id.")  # fmt: skip
 @option("Pictures", "--split", default="val", show_default=True,

@@ -11,7 +11,6 @@ import click
 
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
-from domainclip.zoo.resolving import whole_name
 
 from . import output
 from .choosing import read_columns
@@ -86,6 +85,7 @@ def command(
     from domainclip.inference.fewshot.choosing import list_wanted
     from domainclip.inference.fewshot.classifier import FewShotClassifier
     from domainclip.inference.fewshot.saved import check_folder
+    from domainclip.zoo.resolving import whole_name
 
     list_wanted(method)
     check_folder(folder)

@@ -11,7 +11,6 @@ import click
 
 from domainclip.domains.registry import get_domain
 from domainclip.errors import UsageError
-from domainclip.zoo.resolving import whole_name
 
 from . import output
 from .choosing import read_bins, read_classes, read_descriptions, read_pairs
@@ -181,6 +180,7 @@ def open_classifier(model: str, asked: Mapping[str, Any], *, progress: bool) -> 
     """Return the classifier that the options of a command ask for, fitted to its labels."""
     from domainclip.inference.classify import ZeroShotClassifier
     from domainclip.inference.narrowing import read_list, say_unknown
+    from domainclip.zoo.resolving import whole_name
 
     labels: Any = None
     if asked["classes"]:

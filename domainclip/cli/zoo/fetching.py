@@ -106,7 +106,11 @@ def import_command(
     _tell(folder, out)
 
 
-@command.command("verify", short_help="Compare models on this disk with their checksums.")
+@command.command(
+    "verify",
+    short_help="Compare models on this disk with their checksums.",
+    examples=("domainclip zoo verify", "domainclip zoo verify biology/bioclip-2"),
+)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @format_options
 def verify_command(names: tuple[str, ...], out: Output) -> None:
@@ -144,7 +148,11 @@ def verify_command(names: tuple[str, ...], out: Output) -> None:
         sys.exit(1)
 
 
-@command.command("rm", short_help="Remove a model from this disk.")
+@command.command(
+    "rm",
+    short_help="Remove a model from this disk.",
+    examples=("domainclip zoo rm biology/bioclip-2",),
+)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @format_options
 def remove_command(names: tuple[str, ...], out: Output) -> None:
@@ -164,7 +172,11 @@ def remove_command(names: tuple[str, ...], out: Output) -> None:
         output.note(say_size())
 
 
-@command.command("path", short_help="Print the folder of a model.")
+@command.command(
+    "path",
+    short_help="Print the folder of a model.",
+    examples=("domainclip zoo path biology/bioclip-2",),
+)
 @click.argument("name")
 @domain_option
 @format_options
