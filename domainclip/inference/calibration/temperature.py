@@ -16,7 +16,7 @@ labels, summed up.
   location"), whose inclusive value S is.
 - Pictures that are dark or blurred have logits that lie close together, yet their softmax is still
   too sure; it is flattened further by what s and m say. Temperatures that follow the picture by few
-  numbers are those of Balanya et al. 2022 (arXiv:2207.14211), who take the entropy.
+  numbers are those of Balanya et al. 2022 (arXiv:2208.00461), who take the entropy.
 - S grows with the number of labels in a group, whatever they are; the size takes that back.
 
 Among labels of one parent the order stays that of their logits.

@@ -1,8 +1,8 @@
 """Nearest centroid: centred unit vectors against the mean of each label.
 
-SimpleShot CL2N (Wang et al. 2019, arXiv:1911.04623, section 3): the mean of the base pictures is
-taken off, what is left gets length one, and the label is that of the nearest mean by Euclidean
-distance. The base is the support itself, as there are no other pictures.
+SimpleShot CL2N (Wang et al. 2019, arXiv:1911.04623): the mean of the base pictures is taken off,
+what is left gets length one, and the label is that of the nearest mean by Euclidean distance. The
+base is the support itself, as there are no other pictures.
 """
 
 from __future__ import annotations

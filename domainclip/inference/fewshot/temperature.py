@@ -12,9 +12,9 @@ TEMPERATURES = np.geomspace(0.01, 20, 50)
 def find_temperature(fitted: Fitted, held: Held) -> float:
     """Return what to divide scores by, so that their softmax is most likely for held pictures.
 
-    Temperature scaling (Guo et al. 2017, arXiv:1706.04599, section 4.2). The target of n pictures
-    is (n + 1) / (n + 2), as Platt (1999) has it: few pictures that are all named rightly are no
-    proof of certainty.
+    Temperature scaling (Guo et al. 2017, arXiv:1706.04599). The target of n pictures is
+    (n + 1) / (n + 2), as Platt (1999) has it: few pictures that are all named rightly are no proof
+    of certainty.
 
     Args:
         fitted: A method that has learned.

@@ -1,6 +1,6 @@
 """Tip-Adapter: the labels' texts, and the pictures of the support as a cache beside them.
 
-Zhang et al. 2022, arXiv:2207.09519, section 3.1:
+Zhang et al. 2022, arXiv:2207.09519:
 logits = scale f W^T + alpha exp(-beta (1 - f F^T)) L, where F are the unit vectors of the support,
 L its labels as one-hot rows and W the unit vectors of the texts. Both strengths are chosen on
 validation; on a grid of powers of two, where the paper's code takes 20 x 200 equal steps.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .support import Held, Method, Settings, Support, Vectors, blocks, sum_by_label
 
 START: Settings = {"alpha": 1.17, "beta": 1.0}
-"""What the paper's code begins with; it stays where there is nothing to choose on."""
+"""What the paper's code begins with on ImageNet; it stays where there is nothing to choose on."""
 ALPHAS = (0.0, *(2.0**power for power in range(-3, 7)))
 """Weight of the cache; 0 leaves the texts alone."""
 BETAS = tuple(2.0**power for power in range(-2, 7))

@@ -1,7 +1,7 @@
 """Tip-Adapter-F: the cache's keys are trained, everything else stays.
 
-Zhang et al. 2022, arXiv:2207.09519, section 3.2 and the paper's code: AdamW at 1e-3 with eps 1e-4,
-a cosine over 20 epochs, batches of 256. Alpha and beta are those that suit the untrained cache, and
+Zhang et al. 2022, arXiv:2207.09519, and the paper's code: AdamW at 1e-3 with eps 1e-4, a cosine
+over 20 epochs, batches of 256. Alpha and beta are those that suit the untrained cache, and
 the epoch is chosen on validation; the paper's code chooses it on the test. The paper trains on
 fresh random crops, which differ from the keys; here vectors are what there is, and a picture is
 told by all keys but its own, which would know the answer.

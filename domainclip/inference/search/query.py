@@ -17,11 +17,11 @@ def compose(
 
     It is the direction of (1 - w) picture + w (text - minus), all of them unit vectors. Without
     `minus` at w = 0.5 it is the mean of picture and text, the "image + text" baseline of composed
-    retrieval (Saito et al., Pic2Word, CVPR 2023, section 4). With `minus`, which says what the
+    retrieval (Saito et al. 2023, Pic2Word, arXiv:2302.03084). With `minus`, which says what the
     picture shows and should not, it is picture + lambda (text - minus), lambda = w / (1 - w), as
-    Couairon et al. transform pictures by differences of texts (Embedding Arithmetic of Multimodal
-    Queries for Image Retrieval, CVPR workshops 2022). As cosines to a picture
-    vary more than those to a text, a small change may need a larger w. Without a picture the text
+    Couairon et al. 2022 (Embedding Arithmetic of Multimodal Queries for Image Retrieval,
+    arXiv:2112.03162) transform pictures by differences of texts. As cosines to a picture vary more
+    than those to a text, a small change may need a larger w. Without a picture the text
     stands in its place: (1 - w) text - w minus.
 
     Args:
