@@ -13,7 +13,7 @@ from domainclip.errors import DataError, UsageError
 from . import output
 from .computing import batch_size_option, device_option
 from .framework import Command, option
-from .looking import open_as_trained
+from .looking import open_as_trained, tell_samples
 from .output import Output, format_options
 from .predict import open_classifier
 
@@ -73,8 +73,7 @@ def command(
     classifier = open_classifier(model, asked, progress=not quiet and sys.stderr.isatty())
     samples = open_data(classifier, data, split, limit)
     if not quiet:
-        for line in samples.messages:
-            output.note(line)
+        tell_samples(samples)
     vectors, truth, unreadable = look(classifier, samples, quiet=quiet)
     outcome = classifier.calibrate(vectors, truth, source=f"{data}, {split}")
     _tell(out, outcome, model)
@@ -158,8 +157,8 @@ def _tell(out: Output, outcome: Any, model: str) -> None:
     calibration = outcome.calibration
     ranks = [
         {"rank": one.rank, "pictures": one.pictures, "right": one.right, "said": one.said_before,
-         "error": one.error_before, "calibrated_said": one.said, "calibrated_error": one.error,
-         "error_by_chance": one.floor}
+         "error": one.error_before, "said_after": one.said, "error_after": one.error,
+         "by_chance": one.floor}
         for one in calibration.ranks
     ]  # fmt: skip
     backoff = [
@@ -172,5 +171,9 @@ def _tell(out: Output, outcome: Any, model: str) -> None:
     elif out.quiet:
         out.line(model)
     else:
-        out.tables({"probabilities": ranks, "backing off": backoff})
-        output.hint(f"domainclip predict photos/ --model {shlex.quote(model)} --confidence 0.95")
+        out.tables({"probabilities before and after": ranks, "backing off": backoff})
+        sure = [one.level for one in calibration.backoff if one.assured]
+        held = f" --confidence {max(sure):g}" if sure else ""
+        if not sure:
+            output.warning("no confidence can be assured: more pictures, or a better model")
+        output.hint(f"domainclip predict photos/ --model {shlex.quote(model)}{held}")

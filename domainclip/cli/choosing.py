@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from domainclip.domains.labels import LabelTree
 
 TABLES = (".csv", ".tsv")
+JSON = ".json"
 
 
-def read_classes(text: str) -> list[str] | LabelTree:
-    """Return the labels of `--cls`: a CSV or TSV of ranks, a file of one label a line, or a list.
+def read_classes(text: str) -> list[str] | LabelTree | dict[str, list[str]]:
+    """Return the labels of `--cls`: a list, or a file.
+
+    A file is a CSV or TSV of ranks, JSON of label -> sentences, or has one label a line.
 
     Raises:
         UsageError: If there is no label in it, or no such file.
+        DataError: If it is JSON of another kind.
     """
     path = Path(text).expanduser()
+    if path.is_file() and path.suffix.lower() == JSON:
+        return _from_json(path)
     if path.is_file() and path.suffix.lower() in TABLES:
         from domainclip.domains.labels import LabelTree
 
@@ -36,7 +42,7 @@ def read_classes(text: str) -> list[str] | LabelTree:
             raise UsageError(f"--cls {text}: an empty label", "take a comma out, or name it")
     if not any(labels):
         raise UsageError(f"--cls {text}: no label", 'give a list such as "cat,dog", or a file')
-    if len(labels) == 1 and not path.is_file() and path.suffix.lower() in (*TABLES, ".txt"):
+    if len(labels) == 1 and not path.is_file() and path.suffix.lower() in (*TABLES, ".txt", JSON):
         raise UsageError(f"--cls {text}: no such file", "give a list with commas, or a file")
     return labels
 
@@ -108,9 +114,14 @@ def read_descriptions(file: str) -> dict[str, list[str]] | Literal["knowledge"]:
     if file == "knowledge":
         return "knowledge"
     path = Path(file).expanduser()
+    if path.suffix.lower() not in TABLES:
+        return _from_json(path)
     with _opened(path, "--descriptions") as lines:
-        if path.suffix.lower() in TABLES:
-            return _from_table(lines, "\t" if path.suffix.lower() == ".tsv" else ",")
+        return _from_table(lines, "\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+def _from_json(file: Path) -> dict[str, list[str]]:
+    with _opened(file, "--descriptions") as lines:
         try:
             found = json.load(lines)
         except ValueError as error:

@@ -94,7 +94,7 @@ def find_items(items: Sequence[str], *, is_text: bool) -> list[Any]:
         found: list[Any] = list(_read_texts(items))
         if not found:
             raise UsageError(
-                f"no text in {', '.join(items)}", "give texts, or @FILE with one a line"
+                f"no text in {', '.join(map(repr, items))}", "give texts, or @FILE with one a line"
             )
         return found
     return find_named(items)

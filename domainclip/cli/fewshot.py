@@ -16,7 +16,7 @@ from . import output
 from .choosing import read_columns
 from .computing import batch_size_option, device_option
 from .framework import Command, option
-from .looking import interrupted, open_as_trained
+from .looking import interrupted, open_as_trained, tell_samples
 from .output import Output, format_options
 
 if TYPE_CHECKING:
@@ -96,8 +96,7 @@ def command(
     field = _find_domain(domain, classifier)
     samples = open_as_trained(classifier.encoder, field, data, columns=given)
     if not out.quiet:
-        for line in samples.messages:
-            output.note(line)
+        tell_samples(samples)
     parts = _split(classifier, samples, captions, quiet=out.quiet)
     if test and "test" not in parts:
         raise UsageError(f"{data} has no test pictures", "leave out --test")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from domainclip.errors import UsageError
@@ -50,13 +50,28 @@ def open_as_trained(
     )  # fmt: skip
 
 
+def tell_samples(samples: Samples) -> None:
+    """Say on stderr how the data was read: in one line, which column plays which part."""
+    roles = [line.split(" <- ") for line in samples.messages if " <- " in line]
+    if roles:
+        named = [part if part == column else f"{part} <- {column}" for part, column in roles]
+        output.note(f"columns: {', '.join(named)}")
+    for line in samples.messages:
+        if " <- " not in line:
+            output.note(line)
+
+
 def watched(items: list[Any], kind: str) -> Iterable[Any]:
-    """Show progress on stderr, where a person sees it."""
+    """Show progress on stderr, where a person sees it, from the first item on."""
     if not sys.stderr.isatty():
         return items
+    return _bar(items, kind)
+
+
+def _bar(items: list[Any], kind: str) -> Iterator[Any]:
     from tqdm import tqdm
 
-    return tqdm(items, unit=f" {kind}", dynamic_ncols=True)
+    yield from tqdm(items, unit=f" {kind}", dynamic_ncols=True)
 
 
 def interrupted() -> NoReturn:

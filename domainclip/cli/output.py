@@ -22,6 +22,7 @@ import click
 from .framework import Option
 
 Style = Literal["table", "csv", "json", "quiet"]
+Shorten = Callable[[dict[str, Any]], Mapping[str, Any]]
 FIRST_ROWS = 200
 """Rows whose widths set the columns; later rows are cut to fit, so that rows can stream."""
 
@@ -87,6 +88,7 @@ class Output:
         ids: str = "",
         *,
         heading: bool = True,
+        shorten: Shorten | None = None,
     ) -> int:
         """Write rows as they come and return how many there were.
 
@@ -95,6 +97,7 @@ class Output:
             columns: The keys in order; unset, those of the first row.
             ids: The column that `--quiet` prints; unset, the first.
             heading: Begin CSV with the titles; a file that is added to has them.
+            shorten: Makes a row of fewer columns, for a table that a terminal is too narrow for.
         """
         iterator = iter(rows)
         first = list(islice(iterator, 1))
@@ -104,8 +107,9 @@ class Output:
             return self._ids(everything, ids or "".join(columns[:1]))
         if self.style == "csv":
             return self._csv(everything, columns, heading)
-        write = {"table": self._table, "json": self._json}[self.style]
-        return write(everything, columns)
+        if self.style == "table":
+            return self._table(everything, columns, shorten)
+        return self._json(everything, columns)
 
     def page(self, rows: Iterable[Sequence[str]], columns: Sequence[str]) -> None:
         """Write a table for reading: cells of several lines, wrapped to the width of the terminal.
@@ -181,22 +185,35 @@ class Output:
         self.stream.write("\n]\n" if count else "[]\n")
         return count
 
-    def _table(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> int:
+    def _table(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        columns: Sequence[str],
+        shorten: Shorten | None = None,
+    ) -> int:
         iterator = iter(rows)
         head = list(islice(iterator, FIRST_ROWS))
         if not head:
             return 0
-        if len(head) < FIRST_ROWS:  # all rows are here: a column without a value can go
-            columns = [c for c in columns if any(_text(row.get(c)) for row in head)]
-        shown = [_Column(name, head) for name in columns]
+        shown = [_Column(name, head) for name in _used(head, columns)]
         if self.stream.isatty():
-            _shrink(shown, shutil.get_terminal_size().columns)
+            room = shutil.get_terminal_size().columns
+            if shorten and _total(shown) > room:
+                iterator, head = (shorten({**r}) for r in iterator), [shorten({**r}) for r in head]
+                shown = [_Column(name, head) for name in _used(head, [*head[0]])]
+            _shrink(shown, room)
         title = "  ".join(column.pad(column.name) for column in shown).rstrip()
         self.line(_paint(title, self.stream, bold=True))
         count = 0
         for count, row in enumerate(chain(head, iterator), 1):  # noqa: B007
             self.line("  ".join(c.pad(_cell(row.get(c.name))) for c in shown).rstrip())
         return count
+
+
+def _used(head: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+    """Return the columns to show; where all rows are here, one without a value can go."""
+    whole = len(head) < FIRST_ROWS
+    return [c for c in columns if not whole or any(_text(row.get(c)) for row in head)]
 
 
 class _Column:
@@ -211,10 +228,11 @@ class _Column:
 
     def pad(self, text: str) -> str:
         """Return a text in exactly this column's width."""
+        from_left = self.is_path and text != self.name
         if _width(text) > self.width:
             while _width(text) > self.width - 1:
-                text = text[1:] if self.is_path else text[:-1]
-            text = f"…{text}" if self.is_path else f"{text}…"
+                text = text[1:] if from_left else text[:-1]
+            text = f"…{text}" if from_left else f"{text}…"
         space = " " * (self.width - _width(text))
         return space + text if self.is_number else text + space
 
@@ -246,12 +264,16 @@ def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _shrink(columns: Sequence[_Column], total: int) -> None:
     """Take width from the widest text column until a line fits."""
-    room = total - 2 * (len(columns) - 1)
-    while sum(column.width for column in columns) > room:
+    while _total(columns) > total:
         free = [column for column in columns if not column.is_number and column.width > 8]
         if not free:
             break
         max(free, key=lambda column: column.width).width -= 1
+
+
+def _total(columns: Sequence[_Column]) -> int:
+    """Return the width of a line."""
+    return sum(column.width for column in columns) + 2 * (len(columns) - 1)
 
 
 def _share_width(

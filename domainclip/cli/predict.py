@@ -74,8 +74,8 @@ ALIKE = ("bins", "coarse_to_fine", "precision", *CERTAINTY, "uncalibrated", "pri
         show_default=True, help="0 for no effect, 1 for Bayes' rule.")  # fmt: skip
 @option("Labels", "--domain", metavar="NAME", help="Choose from the labels of this domain.")
 @option("Labels", "--cls", "classes", metavar="LIST|FILE",
-        help="Choose from these labels: a list with commas, a file of one a line, or a CSV of "
-        "ranks.")  # fmt: skip
+        help="Choose from these labels: a list with commas, a file of one a line, a CSV of ranks, "
+        "or JSON of label -> sentences that say it.")  # fmt: skip
 @option("Labels", "--bins", metavar="CSV",
         help="Choose from the labels of the first column, and name the bins of the "
         "second.")  # fmt: skip
@@ -114,10 +114,12 @@ def command(
     """Print the best names of each picture as they come."""
     if not (model or fewshot):
         raise click.UsageError("Missing option '--model', or '--classifier'.")
-    chosen = [name for name in ("domain", "classes", "bins") if asked[name]]
+    chosen = [name for name in ("domain", "classes", "bins") if asked[name] is not None]
     if len(chosen) > 1:
         said = " and ".join({"classes": "--cls"}.get(name, f"--{name}") for name in chosen)
         raise UsageError(f"{said} both say what to choose from", "give one of them")
+    from domainclip.inference.rows import shorten, tell_name
+
     record = Record(log) if log else None
     pictures = find_named(images)
     progress = not out.quiet and sys.stderr.isatty()
@@ -139,10 +141,12 @@ def command(
     )  # fmt: skip
     if results.style == "quiet":
         told = len(pictures) > 1 or k > 1
-        rows = ({"name": _name(row, with_file=told)} for row in rows)
-    count = results.write(rows)
-    if classifier.notice_ and not out.quiet:
-        output.note(classifier.notice_)
+        rows = ({"name": tell_name(row, with_file=told)} for row in rows)
+    count = results.write(rows, shorten)
+    if not out.quiet:
+        for line in (*classifier.promises_, classifier.notice_):
+            if line:
+                output.note(line)
     if record:
         record.write({
             "model": classifier.encoder.name, "classifier": fewshot,
@@ -164,7 +168,7 @@ def open_fewshot(folder: str, model: str | None, asked: Mapping[str, Any]) -> Cl
 
     also = [f"--{key}" for key in ("domain", "bins", "within", "subset", "descriptions", "prior")
             if asked[key]]  # fmt: skip
-    also += ["--cls"] * bool(asked["classes"])
+    also += ["--cls"] * (asked["classes"] is not None)
     if also:
         raise UsageError(
             f"the classifier {folder} has its own labels", f"leave out {', '.join(also)}"
@@ -183,9 +187,9 @@ def open_classifier(model: str, asked: Mapping[str, Any], *, progress: bool) -> 
     from domainclip.zoo.resolving import whole_name
 
     labels: Any = None
-    if asked["classes"]:
+    if asked["classes"] is not None:
         labels = read_classes(asked["classes"])
-    elif asked["domain"]:
+    elif asked["domain"] is not None:
         labels = get_domain(asked["domain"]).labels()
     subset = read_list(asked["subset"]) if asked["subset"] else None
     descriptions = read_descriptions(asked["descriptions"]) if asked["descriptions"] else None
@@ -239,12 +243,3 @@ def _watched(pictures: list[Any], results: Results) -> Iterable[Any]:
     """Show progress on stderr, unless rows on the same terminal show it already."""
     shown = results.file is None and results.out.stream.isatty()
     return pictures if results.style == "quiet" or shown else watched(pictures, "pictures")
-
-
-def _name(row: Mapping[str, Any], *, with_file: bool) -> str:
-    """Return the deepest name of a row, after its file and a tab where several could be meant."""
-    from domainclip.inference.rows import FIXED
-
-    names = [str(v) for k, v in row.items() if k not in FIXED]
-    name = next((name for name in reversed(names) if name), "")
-    return f"{row['file_name']}\t{name}" if with_file else name

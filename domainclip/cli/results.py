@@ -9,13 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from domainclip.errors import UsageError
+from domainclip.errors import DataError, UsageError
 
 from . import output
-from .output import Output, Style, open_output
+from .output import Output, Shorten, Style, open_output
 
 KEY = ("file_name", "x", "y", "w", "h")
 """Columns that tell a picture."""
+STDOUT = ("-", "stdout")
+"""In the place of a file; the second is what pybioclip calls it."""
 
 
 class Results:
@@ -34,7 +36,7 @@ class Results:
     def __init__(
         self, out: Output, style: Style | None, file: str | None, settings: Mapping[str, Any]
     ) -> None:
-        self.file = None if file is None else Path(file).expanduser()
+        self.file = None if file in (None, *STDOUT) else Path(file).expanduser()
         ending = "" if self.file is None else self.file.suffix.lower().removeprefix(".")
         by_name: Style = "json" if ending == "json" else "csv"
         asked = out.style if out.asked else None
@@ -51,19 +53,29 @@ class Results:
         """Return whether the file has the rows of a picture already."""
         return bool(self.done) and _key(row) in self.done
 
-    def write(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """Write rows as they come and return how many there were."""
+    def write(self, rows: Iterable[Mapping[str, Any]], shorten: Shorten | None = None) -> int:
+        """Write rows as they come and return how many there were.
+
+        Args:
+            rows: The rows.
+            shorten: Makes a row of fewer columns, for a table that a terminal is too narrow for.
+        """
         with self._open() as target:
-            return target.rows(rows, self.columns, heading=not self.columns)
+            return target.rows(rows, self.columns, heading=not self.columns, shorten=shorten)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Output]:
         if self.file is None:
             yield Output(self.style, self.out.stream) if self.style != self.out.style else self.out
             return
-        if self.note is not None:
-            self.note.write_text(json.dumps(self.settings, indent=1), encoding="utf-8")
-        with self._stream(self.file) as stream:
+        try:
+            if self.note is not None:
+                self.note.write_text(json.dumps(self.settings, indent=1), encoding="utf-8")
+            stream = self._stream(self.file)
+        except OSError as error:
+            why = error.strerror or error
+            raise DataError(f"{self.file} cannot be written: {why}") from error
+        with stream:
             yield Output(self.style, stream)
         if self.note is not None:
             self.note.unlink(missing_ok=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import click
 
 from domainclip.errors import UsageError
@@ -69,7 +72,9 @@ def command(
     found = index.search(
         text, image=image, minus=minus, weight=weight, where=where, k=k, exact=exact
     )
-    out.rows(found.rows(), ids="file_name")
+    rows = found.rows()
+    columns = _choose_columns(rows)
+    out.rows(rows, ids="file_name", shorten=lambda row: {c: row[c] for c in columns})
     if not out.quiet:
         output.note(found.how)
     if not found:
@@ -80,3 +85,17 @@ def command(
         page = write_sheet(found, html)
         if not out.quiet:
             output.note(f"written to {page}")
+
+
+def _choose_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns for a narrow terminal: the first two that tell pictures apart."""
+    from domainclip.inference.rows import FIXED
+
+    if not rows:
+        return []
+    told: dict[tuple[str, ...], str] = {}
+    for column in rows[0]:
+        if column not in FIXED:
+            told.setdefault(tuple(str(row[column]) for row in rows), column)
+    several = [column for values, column in told.items() if len(rows) == 1 or len({*values}) > 1]
+    return [*(column for column in rows[0] if column in FIXED), *several[:2]]

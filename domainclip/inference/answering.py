@@ -49,19 +49,23 @@ class Classifier(ABC):
         notice_: What the model's domain says with every result, such as "not for clinical use".
         calibrated_: What makes probabilities honest for these labels, where that was fitted.
         why_not_: Why there is no calibration, where there is none.
+        promises_: What the calibration says of the certainty that the last `predict_rows` was held
+            to: the risk and the coverage that it was fitted for, in words.
     """
 
     encoder: Encoder
     candidates_: Candidates
     ranks_: Ranks
     classes_: NDArray[np.object_]
+    way_on_ = "domainclip calibrate --model RUN fits what is asked to pictures of known labels"
 
     def __init__(self, encoder: Encoder, *, coarse_to_fine: bool = False) -> None:
         self.encoder, self.coarse_to_fine = encoder, coarse_to_fine
         self.unreadable_: list[tuple[str, str]] = []
         self.notice_ = ""
         self.calibrated_: Calibrated | None = None
-        self.why_not_ = "few-shot classifiers are not calibrated"
+        self.why_not_ = "probabilities of this kind are not calibrated"
+        self.promises_: list[str] = []
         self.log_prior_: Tensor | None = None
 
     @abstractmethod
@@ -158,7 +162,7 @@ class Classifier(ABC):
         """
         if k < 1:
             raise UsageError(f"k = {k}", "ask for at least one name per picture")
-        self.unreadable_ = []
+        self.unreadable_, self.promises_ = [], []
         wanted = Certainty(confidence, error, rejection)
         if wanted.anything:
             return self._held_to(images, wanted, None if rank == ALL else rank, k)
@@ -223,6 +227,7 @@ class Classifier(ABC):
             self._require_calibration(), self._ranks, self._tell(rank), self._add_columns(),
             wanted, rank, k,
         )  # fmt: skip
+        self.promises_ = decider.promises
 
         def rows() -> Iterator[Told]:
             nonlocal number
@@ -238,10 +243,7 @@ class Classifier(ABC):
     def _require_calibration(self) -> Calibrated:
         _ = self._ranks
         if self.calibrated_ is None:
-            raise UsageError(
-                self.why_not_,
-                "domainclip calibrate --model RUN fits what is asked to pictures of known labels",
-            )
+            raise UsageError(self.why_not_, self.way_on_)
         return self.calibrated_
 
     def _scale_up(self, logits: Tensor) -> Tensor:

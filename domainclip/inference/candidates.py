@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from domainclip.domains.contract import COMMON, PromptSet
-from domainclip.domains.labels import LabelTree
+from domainclip.domains.labels import SUGGEST_AMONG, LabelTree
 from domainclip.domains.names import fold
 from domainclip.errors import LabelError, UsageError, suggest
 
@@ -77,7 +78,8 @@ def choose(
         descriptions: Sentences that say a label beside its names.
 
     Raises:
-        LabelError: If there are none, one is empty or comes twice, or a description is of none.
+        LabelError: If there are none, one is empty or comes twice, or all descriptions are of
+            others.
         UsageError: If the classes are descriptions, and there are others beside them.
     """
     if isinstance(labels, LabelTree):
@@ -105,7 +107,7 @@ def choose_from_tree(
         descriptions: Sentences that say a label beside its names.
 
     Raises:
-        LabelError: If there are none, or a description is of no label.
+        LabelError: If there are none, or all descriptions are of others.
     """
     chosen = np.asarray(nodes, dtype=np.int64)
     if not len(chosen):
@@ -137,7 +139,8 @@ def choose_from_names(
         descriptions: Sentences that say a label beside its name.
 
     Raises:
-        LabelError: If there are none, one is empty or comes twice, or a description is of none.
+        LabelError: If there are none, one is empty or comes twice, or all descriptions are of
+            others.
     """
     told = _named(descriptions or {}, _check_names(names))
     cleaned = [prompts.clean(name) for name in names]
@@ -215,27 +218,44 @@ def _match(
     """Return the descriptions by node; of a name that several labels have, by each of them."""
     wanted = {int(node) for node in nodes} if descriptions else set()
     found: dict[int, tuple[str, ...]] = {}
+    strange = []
     for name, sentences in descriptions.items():
         near = wanted & set(tree.find(name))
         if not near:
-            raise _strange(name, tree.names[nodes].tolist())
+            strange.append(name)
         for node in near:
             found[node] = tuple(sentences)
+    if strange:
+        _tell_strange(strange, descriptions, tree.names[nodes].tolist())
     return found
 
 
 def _named(descriptions: Descriptions, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     known = {fold(name): name for name in names}
-    for name in descriptions:
-        if fold(name) not in known:
-            raise _strange(name, names)
-    return {known[fold(name)]: tuple(said) for name, said in descriptions.items()}
+    strange = [name for name in descriptions if fold(name) not in known]
+    if strange:
+        _tell_strange(strange, descriptions, names)
+    return {
+        known[fold(name)]: tuple(said) for name, said in descriptions.items() if fold(name) in known
+    }
 
 
-def _strange(name: str, names: Sequence[str]) -> LabelError:
-    return LabelError(
-        f"a description is of {name!r}, which is no label to choose from",
-        suggest(name, names) or "leave it out",
+def _tell_strange(strange: Sequence[str], given: Descriptions, names: Sequence[str]) -> None:
+    """Warn of descriptions that are of no label, as a published file has them of many.
+
+    Raises:
+        LabelError: If that is all of them.
+    """
+    near = suggest(strange[0], names) if len(names) <= SUGGEST_AMONG else ""
+    if len(strange) == len(given):
+        raise LabelError(
+            f"no description is of a label to choose from: {strange[0]!r} is none",
+            near or f"labels are called like {str(names[0])!r}",
+        )
+    warnings.warn(
+        f"{len(strange)} of {len(given)} descriptions are of no label to choose from, such as "
+        f"{strange[0]!r}" + (f"; {near}" if near else ""),
+        stacklevel=2,
     )
 
 

@@ -45,6 +45,9 @@ class Decider:
         rank: The rank of names; None for the labels themselves.
         k: Names for each picture where neither a confidence nor an error decides.
 
+    Attributes:
+        promises: What the calibration says of the certainty, in words.
+
     Raises:
         UsageError: If what is wanted does not go together, or was not fitted.
     """
@@ -64,7 +67,7 @@ class Decider:
                 "a confidence chooses the rank itself, and gives one name",
                 "leave out the rank and the error, or the confidence",
             )
-        fitted.check(wanted.confidence, rank, wanted.error, wanted.rejection)
+        self.promises = fitted.promise(wanted.confidence, rank, wanted.error, wanted.rejection)
         self.fitted, self.ranks, self.told, self.add = fitted, ranks, told, add
         self.wanted, self.rank, self.k = wanted, rank, k
 

@@ -31,9 +31,12 @@ def read_list(path: str | Path) -> Listed:
     """Read a list of names: one a line, or the first column of a CSV, which its title may rank.
 
     Raises:
+        UsageError: If there is no such file.
         DataError: If there is no name in it.
     """
     file = Path(path).expanduser()
+    if not file.is_file():
+        raise UsageError(f"{path}: no such file", "name a list of names, one a line, or a CSV")
     rank = None
     if file.suffix.lower() in (".csv", ".tsv"):
         title, column = next(iter(read_table(file).items()), ("", []))
@@ -113,8 +116,14 @@ def find_rows(
 
 
 def say_unknown(tree: LabelTree, unknown: Sequence[str], limit: int = 5) -> str:
-    """Say which names are not known, and for the first what may have been meant."""
+    """Say which names are not known, and what was meant by those that are misspelt."""
     told = ", ".join(repr(name) for name in unknown[:limit])
     more = f" and {len(unknown) - limit} more" if len(unknown) > limit else ""
-    near = suggest(unknown[0], tree.names.tolist()) if len(tree) <= SUGGEST_AMONG else ""
-    return f"not known: {told}{more}" + (f"; {near}" if near else "")
+    said = f"not known: {told}{more}"
+    if len(tree) > SUGGEST_AMONG:
+        return said
+    names = tree.names.tolist()
+    near = [(name, suggest(name, names)) for name in unknown[:limit]]
+    if len(unknown) == 1:
+        return "; ".join([said, *(hint for _, hint in near if hint)])
+    return "; ".join([said, *(f"for {name!r}, {hint}" for name, hint in near if hint)])

@@ -56,7 +56,10 @@ def own_labels(encoder: Encoder) -> tuple[LabelTree, NDArray[Any]]:
     """
     tree = read_labels(encoder.folder) if encoder.folder else None
     if tree is None:
-        raise UsageError("this model comes without labels", "say which labels to choose from")
+        way_on = "say which labels to choose from"
+        if encoder.folder is None and encoder.lasts:
+            way_on = f"name a run folder or a model folder, or {way_on}"
+        raise UsageError(f"{encoder.name} comes without labels", way_on)
     if encoder.folder and KEY in encoder.card:
         return tree, np.load(model_folder(encoder.folder) / NODES)
     keys = encoder.card.get("candidates")

@@ -12,7 +12,7 @@ from domainclip.domains.contract import COMMON
 from domainclip.domains.groups import Groups
 from domainclip.domains.labels import LabelTree
 
-from .pictures import Crop
+from .pictures import BOX, Crop
 
 Told: TypeAlias = dict[str, Any]
 AddColumns: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, str]]
@@ -28,8 +28,9 @@ def tell_picture(picture: Any, number: int) -> Told:
         number: How many pictures came before.
     """
     if isinstance(picture, Crop):
-        box = {"x": picture.x, "y": picture.y, "w": picture.w, "h": picture.h}
-        return {"file_name": picture.file, **box}
+        box = {side: getattr(picture, side) for side in BOX}
+        whole = {side: int(n) if n.is_integer() else n for side, n in box.items()}
+        return {"file_name": picture.file, **whole}
     named = isinstance(picture, str) or hasattr(picture, "__fspath__")
     return {"file_name": str(picture) if named else str(number)}
 
@@ -47,6 +48,9 @@ def tell_nodes(
     add: AddColumns | None = None,
 ) -> list[Told]:
     """Return what rows say of labels of a tree: their names from the coarsest rank on.
+
+    A common name comes with them; at a coarser rank only where some name there has one, so that the
+    columns are those of pybioclip.
 
     Args:
         tree: The tree.
@@ -70,6 +74,9 @@ def tell_nodes(
         row = dict(add(row)) if add else row
         row["common_name"] = "" if own < 0 else tree.name(own, COMMON) or ""
         rows.append(row)
+    if shown != tree.ranks and not any(row["common_name"] for row in rows):
+        for row in rows:
+            del row["common_name"]
     return rows
 
 
@@ -98,3 +105,18 @@ def tell_node(
 def tell_rank(told: Sequence[Told], rank: str, columns: Sequence[str]) -> list[Told]:
     """Return what rows say of names at one of several ranks: the rank first, in equal columns."""
     return [{"rank": rank, **{c: row.get(c, "") for c in columns}} for row in told]
+
+
+def tell_name(row: Told, *, with_file: bool = False) -> str:
+    """Return the deepest name of a row, after its file and a tab where several could be meant."""
+    names = [str(value) for column, value in row.items() if column not in FIXED]
+    name = next((name for name in reversed(names) if name), "")
+    return f"{row['file_name']}\t{name}" if with_file else name
+
+
+def shorten(row: Told) -> Told:
+    """Return a row with its deepest name alone, for where all ranks do not fit."""
+    *before, common, score = FIXED
+    kept = {column: row[column] for column in before if column in row}
+    rest = {column: row[column] for column in (common, score) if column in row}
+    return {**kept, "name": tell_name(row), **rest}

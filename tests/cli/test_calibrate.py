@@ -62,8 +62,12 @@ def test_what_is_fitted_is_printed_kept_and_used(model, photos, tmp_path):
     after = run("predict", one, "--model", model, "--confidence", 0.8)
     (row,) = csv.DictReader(io.StringIO(after.stdout))
     assert after.exit_code == 0 and row["rank"] in ("", "family", "species")
+    held = next(r for r in csv.DictReader(io.StringIO(second)) if r["confidence"] == "0.8")
+    assert f"confidence 0.8, fitted to {rows[0]['pictures']} pictures of 3 labels" in after.stderr
+    assert f"{float(held['answered']):.1%} got a name" in after.stderr or "nothing" in after.stderr
     sets = run("predict", one, "--model", model, "--sets", 0.2)
     assert sets.exit_code == 0 and 1 <= len(sets.stdout.splitlines()) - 1 <= 3
+    assert "sets that may miss 20%" in sets.stderr
     told = json.loads(run(*typed, "--json").stdout)
     assert told["fitted"]["head"] == "names" and told["pictures"] >= 100
     kept = json.loads((model / "calibration.json").read_text())

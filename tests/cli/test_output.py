@@ -77,6 +77,21 @@ def test_a_table_fits_the_terminal(monkeypatch):
     assert lines[1].endswith("0.5000") and "…" in lines[1] and "y" in lines[1]
 
 
+def test_a_row_is_shortened_where_the_terminal_is_too_narrow(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = [{"a": "x" * 30, "b": "y" * 30, "none": ""}] * 3
+
+    def shorten(row):
+        return {"b": row["b"], "none": ""}
+
+    monkeypatch.setenv("COLUMNS", "70")
+    wide = printed("table", rows, Terminal(), shorten=shorten)
+    assert wide == printed("table", rows) and "x" in wide
+    monkeypatch.setenv("COLUMNS", "50")
+    assert printed("table", rows, Terminal(), shorten=shorten).split() == ["b", *["y" * 30] * 3]
+    assert printed("csv", rows, Terminal(), shorten=shorten) == printed("csv", rows)
+
+
 def test_paths_are_cut_where_they_tell_least(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setenv("NO_COLOR", "1")

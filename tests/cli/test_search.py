@@ -126,6 +126,25 @@ def test_a_contact_sheet_is_written(made, tmp_path):
     assert page.count("data:image/jpeg;base64,") == 2 and "Apidae" in page
 
 
+def test_an_index_without_metadata_says_where_columns_come_from(model, tmp_path):
+    (tmp_path / "photos" / "metadata.csv").unlink()
+    assert index("photos", "--model", model).exit_code == 0
+    hint = search("a bee", "--where", "year > 2002").exception.hint
+    assert "--embeddings my-index/pictures.lance --metadata CSV --out NEW" in hint
+
+
+def test_a_narrow_terminal_gets_the_columns_that_tell_pictures_apart():
+    rows = [
+        {"rank": i, "file_name": f"{i}.png", "score": 0.5, "split": "test", "label": name,
+         "name": name, "year": 2000 + i, "place": f"p{i}"}
+        for i, name in enumerate(("a", "b", "a"), 1)
+    ]  # fmt: skip
+    chosen = search_command._choose_columns(rows)
+    assert chosen == ["rank", "file_name", "score", "label", "year"]
+    assert search_command._choose_columns(rows[:1])[3:] == ["split", "label"]
+    assert search_command._choose_columns([]) == []
+
+
 def test_a_condition_that_nothing_passes_and_a_wrong_one(made):
     result = search("x", "--where", "year > 2020")
     assert (result.exit_code, result.stdout) == (0, "")

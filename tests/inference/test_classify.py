@@ -180,9 +180,20 @@ def test_rows_at_a_rank_stop_there(tree, files):
     classifier = ZeroShotClassifier(ColourClip()).fit(tree)
     rows = list(classifier.predict_rows(files, rank="genus", k=9))
     assert len(rows) == 9  # three genera, the bucket among them, for three pictures
-    assert list(rows[0]) == ["file_name", "family", "genus", "common_name", "score"]
+    assert list(rows[0]) == ["file_name", "family", "genus", "score"]
     assert rows[6]["genus"] == "no genus, under Cold" and rows[6]["family"] == "Cold"
     assert sum(row["score"] for row in rows[:3]) == pytest.approx(1)
+
+
+def test_common_names_stand_at_a_coarser_rank_where_there_are_some(files):
+    columns = {"family": ["F", "F"], "genus": ["a", "b"], "species": ["a a", ""]}
+    classifier = ZeroShotClassifier(ColourClip()).fit(
+        LabelTree.from_columns(columns, common=["", "bees"])
+    )
+    rows = list(classifier.predict_rows(files[:1], rank="genus"))
+    assert {row["genus"]: row["common_name"] for row in rows} == {"a": "", "b": "bees"}
+    assert "common_name" not in next(classifier.predict_rows(files[:1], rank="family"))
+    assert "common_name" in next(classifier.predict_rows(files[:1], rank="species"))
 
 
 def test_rows_of_custom_labels(files):

@@ -1,13 +1,17 @@
 """Answers held to a certainty, on made-up features whose calibration is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from domainclip.domains.labels import LabelTree
 from domainclip.errors import UsageError
+from domainclip.inference.calibration.backoff import NEVER
 from domainclip.inference.calibration.fit import fit_calibration
 from domainclip.inference.calibration.hierarchy import Hierarchy
+from domainclip.inference.calibration.saying import say_backoff, say_rejection
 from domainclip.inference.calibration.store import Fitted, save_calibration
 from domainclip.inference.classify import ZeroShotClassifier
 from domainclip.inference.label_cache import LabelMatrix
@@ -97,6 +101,33 @@ def test_one_name_a_picture_is_right_as_often_as_asked(classifier):
             assert row["rank"] or (row["score"] is None and row["family"] == "")
         depths.append(np.mean([1 + TREE.ranks.index(r["rank"]) if r["rank"] else 0 for r in rows]))
     assert depths[0] > depths[1] > 0
+
+
+def test_what_a_certainty_was_fitted_for_is_said(classifier):
+    features, _ = draw(5, 5)
+    fitted = classifier.calibrated_.calibration
+    held, none = fitted.find_backoff(0.95), fitted.find_rejection(0.05)
+    classifier.predict_rows(features, confidence=0.93, rejection=0.05)
+    first, second = classifier.promises_
+    assert f"confidence 0.95, fitted to {fitted.pictures} pictures" in first
+    assert f"{held.coverage:.1%} got a name, {held.risk:.1%} of the names were wrong" in first
+    assert f"{none.rejected:.1%} were rejected, and {none.found:.1%}" in second
+    classifier.predict_rows(features, error=0.1, rank="genus")
+    (sets,) = classifier.promises_
+    genus = fitted.find_conformal("genus", 0.1)
+    assert f"{genus.missed:.1%} missed" in sets and f"{genus.size:.1f} names" in sets
+    classifier.predict_rows(features)
+    assert classifier.promises_ == []
+
+
+def test_what_could_not_be_fitted_is_said(classifier):
+    fitted = classifier.calibrated_.calibration
+    held, none = fitted.find_backoff(0.95), fitted.find_rejection(0.05)
+    assert "assure" not in say_backoff(held, fitted)
+    assert "too few pictures to assure it" in say_backoff(replace(held, assured=False), fitted)
+    never = say_backoff(replace(held, assured=False, threshold=NEVER), fitted)
+    assert "nothing is named" in never
+    assert "nothing is rejected" in say_rejection(replace(none, threshold=None), fitted)
 
 
 def test_sets_hold_the_true_name_as_often_as_asked(classifier):

@@ -481,6 +481,7 @@ def test_a_contact_sheet_is_one_page_in_one_file(tmp_path, encoder, photos):
     said = "".join(page.said)
     for text in ("“<b>red</b> red”", "<wide> & red.png", place[0], "purple.png", "missing"):
         assert text in said
+    assert said.count(place[0]) == 1, "what is the same of all stands once"
     assert found.how in said and f"{found[0].score:.3f}" in said
     assert len(page.images) == 4, "the query and all that were found but one, which is gone"
     for url in page.images:

@@ -14,6 +14,7 @@ from .backoff import find_rank
 from .conformal import find_sets
 from .fit import tell_apart
 from .hierarchy import Hierarchy
+from .saying import say_backoff, say_rejection, say_sets
 from .store import Calibration
 
 
@@ -41,20 +42,22 @@ class Calibrated:
         self.hierarchy = Hierarchy.of(candidates)
         self._told = tell_apart(self.hierarchy)
 
-    def check(
+    def promise(
         self, level: float | None, rank: str | None, error: float | None, rejection: float | None
-    ) -> None:
-        """Refuse what was not fitted, before any picture is looked at.
+    ) -> list[str]:
+        """Return in words what is asked was fitted for, before any picture is looked at.
 
         Raises:
             UsageError: If nothing was fitted that is as strict.
         """
+        fitted, told = self.calibration, list[str]()
         if level is not None:
-            self.calibration.find_backoff(level)
+            told.append(say_backoff(fitted.find_backoff(level), fitted))
         if error is not None:
-            self.calibration.find_conformal(rank or self._finest, error)
+            told.append(say_sets(fitted.find_conformal(rank or self._finest, error), fitted))
         if rejection is not None:
-            self.calibration.find_rejection(rejection)
+            told.append(say_rejection(fitted.find_rejection(rejection), fitted))
+        return told
 
     @property
     def _finest(self) -> str:

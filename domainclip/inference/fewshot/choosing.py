@@ -72,7 +72,8 @@ def list_wanted(method: str) -> list[str]:
     if method not in METHODS:
         known = (AUTO, *METHODS)
         raise UsageError(
-            f"no few-shot method {method!r}", suggest(method, known) or f"methods: {known}"
+            f"no few-shot method {method!r}",
+            suggest(method, known) or f"methods: {', '.join(known)}",
         )
     return [method]
 

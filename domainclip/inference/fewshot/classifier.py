@@ -55,6 +55,7 @@ class FewShotClassifier(Classifier):
     """
 
     encoder: BothHeads
+    way_on_ = "leave out the confidence, the sets and the rejection, or classify without examples"
 
     def __init__(
         self,
@@ -74,6 +75,7 @@ class FewShotClassifier(Classifier):
         self.batch_size = batch_size
         self.messages_: list[str] = []
         super().__init__(BothHeads(model, device=device, batch_size=batch_size))
+        self.why_not_ = "few-shot classifiers promise no certainty: only their scale is fitted"
 
     def fit(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
@@ -42,24 +43,35 @@ def write_sheet(matches: Matches, path: str | Path) -> Path:
 
 
 def show_grid(matches: Matches) -> str:
-    """Return matches as HTML: each picture over its score, its file and what is known of it."""
-    cards = "".join(_card(match, matches.reader) for match in matches)
+    """Return matches as HTML: each picture over its score, its file and what is known of it.
+
+    What is the same of all of them stands once, above the pictures.
+    """
+    if not matches:
+        return "<p>Nothing.</p>"
+    told = [{key: _plain(value) for key, value in match.metadata.items()} for match in matches]
+    shared = {key: value for key, value in told[0].items()
+              if len(told) > 1 and all(one.get(key) == value for one in told)}  # fmt: skip
+    cards = "".join(
+        _card(match, {key: value for key, value in one.items() if key not in shared},
+              matches.reader)
+        for match, one in zip(matches, told, strict=True)
+    )  # fmt: skip
     layout = "display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.9rem"
-    return f'<div class="grid" style="{layout}">{cards}</div>' if cards else "<p>Nothing.</p>"
+    above = " · ".join(f"{key} {value}" for key, value in shared.items() if value)
+    line = f'<p class="soft">all: {escape(above)}</p>' if above else ""
+    return f'{line}<div class="grid" style="{layout}">{cards}</div>'
 
 
-def _card(match: Match, reader: Reader | None) -> str:
-    told = match.row()
-    for name in ("rank", "file_name", "score", *"xywh"):
-        told.pop(name)
+def _card(match: Match, told: Mapping[str, str], reader: Reader | None) -> str:
     known = "".join(
-        f'<div><span class="soft">{escape(key)}</span> {escape(_plain(value))}</div>'
+        f'<div><span class="soft">{escape(key)}</span> {escape(value)}</div>'
         for key, value in told.items()
-        if value not in (None, "")
+        if value
     )
     file = Path(match.file_name)
     name = f'<div class="soft" title="{escape(str(file))}">{escape(file.name)}</div>'
-    score = f"<div><strong>{match.score:.3f}</strong> · {match.rank}</div>"
+    score = f"<div><strong>{match.rank}</strong> · {match.score:.3f}</div>"
     picture = _show(match.picture, reader, file.name)
     return f'<figure style="margin:0">{picture}{score}{name}{known}</figure>'
 
@@ -73,4 +85,6 @@ def _show(picture: Picture, reader: Reader | None, said: str) -> str:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return ""
     return f"{value:g}" if isinstance(value, float) else str(value)

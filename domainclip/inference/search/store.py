@@ -111,12 +111,10 @@ class Store:
         """
         unknown = next((name for name in columns if name not in self.columns), None)
         if unknown is not None:
-            table = self.folder / f"{TABLE}.lance"
             raise DataError(
                 f"{self.folder} has no column {unknown!r}; its columns: "
                 f"{', '.join(self.columns) or 'none'}",
-                f"domainclip index --embeddings {table} --metadata … --out NEW makes another index "
-                "of the same vectors",
+                self._say_richer(),
             )
 
     def keys(self) -> set[str]:
@@ -230,6 +228,14 @@ class Store:
         about |= {"partitions": self.partitions, "trained": self.trained}
         write_json(self.folder / ABOUT, about)
 
+    def _say_richer(self) -> str:
+        """Say the way to an index that knows more of the same pictures."""
+        table = self.folder / f"{TABLE}.lance"
+        return (
+            f"domainclip index --embeddings {table} --metadata CSV --out NEW makes another index "
+            "of the same vectors"
+        )
+
     def _refuse(self, where: str, said: str) -> UsageError:
         """Say what is wrong with a filter, and which columns there are."""
         for noise in _NOISE:
@@ -241,6 +247,8 @@ class Store:
         if missing and f'"{missing[1]}"' in where:
             near = f"texts stand in single quotes: '{missing[1]}'"
         hint = f"columns: {there}"
+        if not self.columns:
+            hint = f"{hint}; {self._say_richer()}"
         return UsageError(f"where {where!r}: {said}", f"{near}; {hint}" if near else hint)
 
 
