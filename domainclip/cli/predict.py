@@ -16,7 +16,7 @@ from . import output
 from .choosing import read_bins, read_classes, read_descriptions, read_pairs
 from .computing import batch_size_option, device_option, precision_option
 from .framework import Command, option
-from .looking import find_named, finish, watched
+from .looking import find_named, finish, interrupted, watched
 from .output import Output, Style, format_options
 from .record import Record
 from .results import Results
@@ -142,7 +142,12 @@ def command(
     if results.style == "quiet":
         told = len(pictures) > 1 or k > 1
         rows = ({"name": tell_name(row, with_file=told)} for row in rows)
-    count = results.write(rows, shorten)
+    try:
+        count = results.write(rows, shorten)
+    except KeyboardInterrupt:
+        if results.note is None:  # there is nothing to go on with
+            raise
+        interrupted()
     if not out.quiet:
         for line in (*classifier.promises_, classifier.notice_):
             if line:

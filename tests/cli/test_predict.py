@@ -137,6 +137,12 @@ def test_wrong_use_is_one_line_and_nothing_is_written(predict, photos, typed, sa
     assert said in result.stderr and "Traceback" not in result.stderr
 
 
+def test_a_model_that_is_not_there_is_not_asked_for_labels_alone(photos):
+    result = CliRunner().invoke(app, ["predict", str(photos), "--model", "nosuch"])
+    assert result.exit_code == 2 and "Traceback" not in result.stderr
+    assert "nosuch" in result.stderr and "name a run folder or a model folder" in result.stderr
+
+
 def test_a_label_set_of_one_is_told(predict, photos):
     result = predict(photos / "a.png", "--cls", "cat")
     assert rows_of(result)[0]["score"] == "1.0"
@@ -319,7 +325,12 @@ def test_a_stopped_run_goes_on_where_it_was(predict, photos, tmp_path, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(encoding, "read_picture", read)
-        assert predict(*asked).exit_code == 130
+        patched.setattr(sys, "argv", ["x/domainclip", "predict", "my photos", "--output", "o.csv"])
+        stopped = predict(*asked)
+        assert stopped.exit_code == 130
+        assert "to go on: domainclip predict 'my photos' --output o.csv" in stopped.stderr
+        printed = predict(*asked[:-2])  # of that there is nothing to go on with
+        assert printed.exit_code == 130 and "to go on" not in printed.stderr
     begun = file.read_text()
     assert note.is_file() and whole.startswith(begun) and begun.count("\n") >= 3
     file.write_text(begun + "torn, ")
