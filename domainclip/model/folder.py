@@ -115,7 +115,7 @@ def load_model(path: str | Path, device: str = "cpu") -> DomainClip:
         _check_named(path)
     heads = read_card(folder).get("heads", ["names"]) if folder else ["names"]
     model, _ = create_model(f"local-dir:{folder}" if folder else str(path), heads=heads)
-    return model.to(device).eval()
+    return (model if str(device) == "cpu" else model.to(device)).eval()
 
 
 def _check_named(path: str | Path) -> None:

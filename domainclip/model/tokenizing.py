@@ -50,20 +50,25 @@ def find_tokenizer(architecture: str, model: str) -> Tokenizer:
     try:
         text = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
         if architecture.startswith("local-dir:") and not text.get("hf_tokenizer_name"):
-            own: Tokenizer = copy.copy(_read_once(text.get("context_length"), _freeze(text)))
-            return own
+            return _clips_own(text)
         found: Tokenizer = open_clip.get_tokenizer(architecture)
     except Exception as error:  # whatever a hub, a file or a library answers
         return MissingTokenizer(model, " ".join(str(error).split())[:200])
     return found
 
 
-def _freeze(text: dict[str, Any]) -> str:
-    return json.dumps(text.get("tokenizer_kwargs") or {}, sort_keys=True)
+def _clips_own(text: dict[str, Any]) -> Tokenizer:
+    """Return CLIP's own tokenizer; its tables, which take long to read, are those of all others."""
+    said = json.dumps(text.get("tokenizer_kwargs") or {}, sort_keys=True)
+    found = copy.copy(_read_once(said))
+    found.context_length = text.get("context_length") or DEFAULT_CONTEXT_LENGTH
+    own: Tokenizer = found
+    return own
 
 
 @lru_cache(maxsize=4)
-def _read_once(context_length: int | None, said: str) -> SimpleTokenizer:
-    """Return CLIP's own tokenizer; its tables take as long to read as many a model."""
-    length = context_length or DEFAULT_CONTEXT_LENGTH
-    return SimpleTokenizer(context_length=length, **json.loads(said))
+def _read_once(said: str) -> SimpleTokenizer:
+    at_import = getattr(open_clip.tokenizer, "_tokenizer", None)  # open_clip reads one then
+    if said == "{}" and type(at_import) is SimpleTokenizer:
+        return at_import
+    return SimpleTokenizer(**json.loads(said))

@@ -157,6 +157,20 @@ def test_a_file_that_is_cut_off(tmp_path, state):
         convert(checkpoint("w.safetensors"), tmp_path, tmp_path / "out", provenance={})
 
 
+def test_a_full_disk_leaves_nothing(tmp_path, state):
+    resource = pytest.importorskip("resource")
+    save_file(state, tmp_path / "w.safetensors")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # files may have 1 MiB, and no more
+    try:
+        with pytest.raises(DataError, match="cannot be converted") as caught:
+            convert(checkpoint("w.safetensors"), tmp_path, tmp_path / "out", provenance={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "is there room" in caught.value.hint
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
 def test_keys_that_the_card_drops_and_renames(tmp_path, family, state):
     told = {k.replace("visual.", "image."): v for k, v in state.items()}
     told |= {"image.head2.weight": torch.ones(2), "loss.scale": torch.ones(1)}

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from domainclip.domains.registry import find_domains
 from domainclip.errors import DataError, DomainclipError
 from domainclip.model.building import TEXT_TOWER, build_empty, fill
 from domainclip.model.clip import DomainClip, Preprocess
@@ -23,9 +25,6 @@ from .keys import check_fit, follow_card, follow_versions
 from .published import Published
 from .reading import read_published
 from .texts import check_kept, collect_tokenizer, find_text_tower, is_clips_own, open_tokenizer
-
-GENERAL = "general"
-"""Where models of no domain are listed."""
 
 
 def convert(
@@ -55,19 +54,24 @@ def convert(
         raise DataError(f"{card.name} cannot be loaded: {card.blocked}")
     begun = not out.exists()
     try:
-        found = read_published(card, files)
-        places = (text_files, files if files.is_dir() else files.parent)
-        with tempfile.TemporaryDirectory(prefix="domainclip-") as scratch:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".domainclip-", dir=out.parent) as scratch:
+            found = read_published(card, files, Path(scratch))
+            places = (text_files, files if files.is_dir() else files.parent)
             model, notes = _build(card, found, places, Path(scratch))
         save_model(model, out, tree=None, card=_describe(card, model, provenance, notes))
         check_kept(model.tokenizer, out, card)
     except BaseException as error:
         if begun:
             shutil.rmtree(out, ignore_errors=True)
-        if isinstance(error, DomainclipError) or not isinstance(error, (RuntimeError, ValueError)):
+        if isinstance(error, DomainclipError) or not isinstance(error, Exception):
             raise
-        said = " ".join(str(error).split())[:300]
-        raise DataError(f"{card.name} cannot be converted: {said}") from error
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        full = isinstance(error, (OSError, SafetensorError))
+        raise DataError(
+            f"{card.name} cannot be converted: {said}",
+            f"is there room in {out.parent}? `DOMAINCLIP_HOME` names another place" if full else "",
+        ) from error
     return out
 
 
@@ -85,8 +89,8 @@ def _build(
             write_json(at / "config.json", told)
         text["hf_model_pretrained"] = False
         text.setdefault("hf_tokenizer_name", text["hf_model_name"])
-    own = None if text.get("hf_tokenizer_name") else is_clips_own(places)
-    if own is False:
+    # open_clip's configs say which tokenizer they need, those of transformers do not
+    if card.kind == "transformers" and is_clips_own(places) is False:
         text["hf_tokenizer_name"] = (card.text_source or card.source).repo or card.name
     if text.get("hf_tokenizer_name"):
         collect_tokenizer(places, scratch)
@@ -171,7 +175,7 @@ def _describe(
         "std": list(model.preprocess.std),
         "provenance": dict(provenance),
     }
-    if card.domain != GENERAL:
+    if card.domain in find_domains():
         told["domain"] = card.domain
     if card.prompts:
         told["prompts"] = card.prompts

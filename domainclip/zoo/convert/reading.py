@@ -31,17 +31,22 @@ _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, as image processors save them."""
 
 
-def read_published(card: Card, files: Path) -> Published:
+def read_published(card: Card, files: Path, scratch: Path) -> Published:
     """Return a model as its files describe it.
+
+    Args:
+        card: The card of the model.
+        files: The folder of its files.
+        scratch: A folder for what is taken out of pickles and archives, gone again on return.
 
     Raises:
         DataError: If files are missing, broken or of something else.
     """
     readers = {"open_clip": _open_clip, "checkpoint": _checkpoint, "transformers": _transformers}
-    return readers[card.kind](card, files)
+    return readers[card.kind](card, files, scratch)
 
 
-def _open_clip(card: Card, files: Path) -> Published:
+def _open_clip(card: Card, files: Path, scratch: Path) -> Published:
     path = files / "open_clip_config.json"
     told = read_json(path)
     config = told.get("model_cfg")
@@ -50,14 +55,14 @@ def _open_clip(card: Card, files: Path) -> Published:
     weights = find_weights(files, card.source.files, _OPEN_CLIP)
     pictures = told.get("preprocess_cfg") or {}
     return Published(
-        read_state(weights),
+        read_state(weights, scratch),
         _settle(config, card),
         _read_preprocess(pictures, config) if "mean" in pictures else None,
         where=str(weights),
     )
 
 
-def _checkpoint(card: Card, files: Path) -> Published:
+def _checkpoint(card: Card, files: Path, scratch: Path) -> Published:
     register_configs()
     config = open_clip.get_model_config(card.architecture)
     if config is None:
@@ -71,10 +76,10 @@ def _checkpoint(card: Card, files: Path) -> Published:
     if card.context:
         config["text_cfg"]["context_length"] = card.context
     weights = find_weights(files, card.source.files, ())
-    return Published(read_state(weights), _settle(config, card), None, where=str(weights))
+    return Published(read_state(weights, scratch), _settle(config, card), None, where=str(weights))
 
 
-def _transformers(card: Card, files: Path) -> Published:
+def _transformers(card: Card, files: Path, scratch: Path) -> Published:
     path = files / "config.json"
     told = read_json(path)
     kind = told.get("model_type")
@@ -91,7 +96,7 @@ def _transformers(card: Card, files: Path) -> Published:
     config = getattr(transformers, name).from_dict(told)
     weights = find_weights(files, card.source.files, _TRANSFORMERS)
     return Published(
-        family.map_weights(read_state(weights)),
+        family.map_weights(read_state(weights, scratch)),
         family.map_config(config, str(path)),
         _read_processor(files, config.vision_config.image_size),
         where=str(weights),

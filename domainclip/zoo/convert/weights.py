@@ -46,24 +46,28 @@ def find_weights(files: Path, wanted: Sequence[str], usual: Sequence[str]) -> Pa
     )
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, scratch: Path) -> State:
     """Return the tensors of a file of weights, by their names in it.
+
+    Args:
+        path: The file.
+        scratch: A folder for what is taken out of pickles and archives, gone again on return.
 
     Raises:
         DataError: If it is broken, empty, of an unknown kind, or would run code.
     """
     if path.name.endswith(".index.json"):
-        return _read_parts(path)
+        return _read_parts(path, scratch)
     if path.suffix == ".safetensors":
         with reading(path) as state:
             pass
         return state
-    with tempfile.TemporaryDirectory(prefix="domainclip-") as scratch:
-        folder = Path(scratch)
+    with tempfile.TemporaryDirectory(dir=scratch) as inside:
+        folder = Path(inside)
         if path.suffix.lower() == ".zip" and _is_archive(path):
             inner = extract_checkpoint(path, folder)
-            return read_state(inner)
-        return read_state(unpickle(path, folder / "unpickled.safetensors"))
+            return read_state(inner, folder)
+        return read_state(unpickle(path, folder / "unpickled.safetensors"), folder)
 
 
 def _is_archive(path: Path) -> bool:
@@ -74,7 +78,7 @@ def _is_archive(path: Path) -> bool:
         return not any(n.endswith("/data.pkl") and n.count("/") == 1 for n in archive.namelist())
 
 
-def _read_parts(index: Path) -> State:
+def _read_parts(index: Path, scratch: Path) -> State:
     """Return the tensors that lie in several files, as an index says."""
     try:
         places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
@@ -87,5 +91,5 @@ def _read_parts(index: Path) -> State:
             raise DataError(f"{index} names {name!r}, which does not lie beside it")
         if not (index.parent / name).is_file():
             raise DataError(f"{index} names {name}, which is missing", "fetch the model again")
-        state |= read_state(index.parent / name)
+        state |= read_state(index.parent / name, scratch)
     return state
