@@ -48,7 +48,7 @@ def converted(tmp_path_factory):
 
 
 @torch.inference_mode()
-def compare(family, model):
+def compare(family, model, within=1e-4):
     """Hold a model to what its publishers' library computes, on 64 pictures and 64 texts."""
     pixels, texts = families.pixels(family.size), families.sentences()
     images, said = family.images(pixels), family.texts(texts)
@@ -57,7 +57,7 @@ def compare(family, model):
         (model.encode_image(pixels), images),
         (model.encode_text(model.tokenize(texts)), said),
     ):
-        assert (own - normalize(there, dim=-1)).abs().max() < 1e-4
+        assert (own - normalize(there, dim=-1)).abs().max() < within
     assert model.scale().item() == pytest.approx(family.scale, rel=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_siglip_is_the_same(tmp_path, size, activation):
     family = families.of_siglip(tmp_path / "files", size, activation)
     out = convert(family.card, family.files, tmp_path / "out", provenance={})
     model = load_model(out)
-    compare(family, model)
+    compare(family, model, 2e-6)  # another kind of GELU in the image tower would be 1e-5 off
     assert model.bias().item() == -3.0
     assert model.preprocess.mode == "squash" and model.preprocess.size == size
     again = load_model(save_model(model, tmp_path / "again", tree=None, card=read_card(out)))
