@@ -35,7 +35,8 @@ class Source:
     """Where files come from."""
 
     repo: HubId = ""
-    """Hub id, `organisation/name`; empty where the files are not on a hub."""
+    """Hub id, `organisation/name`; empty where the files are not on a hub: such a checkpoint is
+    fetched by hand from the `page` of the card."""
     repo_type: Literal["model", "dataset"] = "model"
     """A few publishers keep weights in a dataset repository."""
     revision: Commit = ""
@@ -88,9 +89,10 @@ class Card:
     title: str
     summary: str
     """One sentence: trained from what, on what, for what."""
-    kind: Literal["open_clip", "checkpoint", "transformers"] = "open_clip"
+    kind: Literal["open_clip", "checkpoint", "transformers", "domainclip"] = "open_clip"
     """`open_clip`: a hub folder with open_clip_config.json; `checkpoint`: bare weights plus
-    `architecture`; `transformers`: a CLIPModel or SiglipModel folder."""
+    `architecture`; `transformers`: a CLIPModel or SiglipModel folder; `domainclip`: a model folder
+    of our own, with its heads, labels and calibration."""
     source: Source
     text_source: Source | None = None
     """The second repository that the text tower or its tokenizer comes from."""
@@ -151,6 +153,11 @@ class Card:
         return self.name.partition("/")[2]
 
     @property
+    def by_hand(self) -> bool:
+        """Whether its one file lies outside a hub, so that people fetch it themselves."""
+        return self.kind == "checkpoint" and not self.blocked and not self.source.repo
+
+    @property
     def restricted(self) -> bool:
         """Whether its licence has to be accepted before it is pulled."""
         return "no" in (self.commercial, self.derivatives) or self.gated
@@ -163,10 +170,13 @@ class Card:
         """
         if not self.blocked and self.kind == "checkpoint" and not self.architecture:
             raise ValueError("a checkpoint needs `architecture`")
-        if not self.blocked and self.kind == "checkpoint" and len(self.source.files) != 1:
+        if self.kind == "checkpoint" and self.source.repo and len(self.source.files) != 1:
             raise ValueError("a checkpoint needs `source.files` with its one file")
-        if not self.blocked and not self.source.repo:
-            raise ValueError("`source.repo` is missing; say in `blocked` why it cannot be loaded")
+        if not self.blocked and not self.source.repo and not (self.by_hand and self.page):
+            raise ValueError(
+                "`source.repo` is missing; say in `blocked` why it cannot be loaded, or in `page` "
+                "where a checkpoint is fetched by hand"
+            )
         if self.heads and "names" not in self.heads:
             raise ValueError("`heads` needs one called `names`")
         if unknown := set(self.unverified) - {part.name for part in fields(self)}:

@@ -16,6 +16,7 @@ from domainclip.errors import DataError
 
 from .provenance import CARD, MODEL, Step, find_model, walk
 
+CALIBRATION = "calibration.json"
 CONFIG, WEIGHTS, HEADS = "open_clip_config.json", "open_clip_model.safetensors", "heads.safetensors"
 EMISSIONS = "emissions.csv"
 """What CodeCarbon leaves in the folder that it is told to write to."""
@@ -41,6 +42,8 @@ class Facts:
     """Numbers in the towers."""
     half: bool
     """Whether the weights are stored in half precision."""
+    calibrated: bool
+    """Whether a calibration goes along, which holds for these very weights."""
     emissions: dict[str, str]
     """The last line of CodeCarbon's file; {} where nothing was measured."""
 
@@ -87,6 +90,7 @@ def gather(path: str | Path) -> Facts:
         metrics=_read_json(metrics) if metrics and metrics.is_file() else {},
         steps=tuple(_without_paths(step) for step in walk(place)),
         parameters=sum(size for _, size in shapes.values()),
+        calibrated=(place / CALIBRATION).is_file(),
         half=any(kind in ("F16", "BF16") for kind, _ in shapes.values()),
         emissions=_read_emissions(run / EMISSIONS) if run else {},
     )

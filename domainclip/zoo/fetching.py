@@ -106,8 +106,8 @@ def gather_from_disk(fetch: Fetch, given: Mapping[str, Path]) -> dict[str, Found
         known = expected.knows(sha256)
         if not known:
             fetch.say(
-                f"no checksum is known of all these files of {expected.source.repo}: they are "
-                "taken as they are, and later pulls have to match them"
+                f"no checksum is known of {_say_files(expected, chosen)}: taken as it is, and what "
+                "comes later has to match it"
             )
         source = expected.source
         revision = expected.revision if known else ""
@@ -149,11 +149,13 @@ def _files_of(path: Path, expected: Expected) -> dict[str, Path]:
         UsageError: If there is none, or several are needed.
     """
     path = path.expanduser()
-    if path.is_dir():
+    if path.is_dir() and expected.source.repo:
         return {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
     if not path.is_file():
-        raise UsageError(f"{path}: no such file or folder")
+        raise UsageError(f"{path}: no such file" + " or folder" * bool(expected.source.repo))
     wanted = expected.source.files
+    if not expected.source.repo and not wanted:
+        return {path.name: path}
     if len(wanted) != 1:
         what = ", ".join(wanted) or "its configuration, weights and tokenizer"
         raise UsageError(
@@ -161,6 +163,11 @@ def _files_of(path: Path, expected: Expected) -> dict[str, Path]:
             "give the folder that holds them",
         )
     return {wanted[0]: path}
+
+
+def _say_files(expected: Expected, names: Sequence[str]) -> str:
+    repo = expected.source.repo
+    return f"all these files of {repo}" if repo else ", ".join(names)
 
 
 def _check_room(fetch: Fetch, size: int) -> None:

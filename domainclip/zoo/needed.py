@@ -21,7 +21,11 @@ TOKENIZER = (
 ARCHITECTURE = {
     "open_clip": ("open_clip_config.json", "config.json"),
     "transformers": ("config.json", "preprocessor_config.json", "processor_config.json"),
-}
+    "domainclip": (
+        "open_clip_config.json", "domainclip.json", "labels.csv", "heads.safetensors",
+        "calibration.json", "text_tower/config.json", "LICENSE", "NOTICE",
+    ),
+}  # fmt: skip
 WEIGHTS = {
     "open_clip": (
         "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
@@ -31,6 +35,7 @@ WEIGHTS = {
         "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
         "pytorch_model.bin.index.json",
     ),
+    "domainclip": ("open_clip_model.safetensors",),
 }  # fmt: skip
 """In the order of preference: what needs no unpickling comes first."""
 SHARDS = "*.index.json"
@@ -49,6 +54,8 @@ def choose_files(card: Card, names: Collection[str], where: str) -> list[str]:
     """
     if card.source.files:
         return _all_of(card.source, names, where)
+    if card.by_hand:
+        return list(names)
     weights = next((name for name in WEIGHTS[card.kind] if name in names), None)
     first, *more = ARCHITECTURE[card.kind]
     missing = [first] * (first not in names) + [WEIGHTS[card.kind][0]] * (weights is None)

@@ -179,7 +179,7 @@ def _step(
     name: str, card: Mapping[str, Any], record: Mapping[str, Any], origin: Mapping[str, Any]
 ) -> Step:
     recipe = origin.get("recipe") or {}
-    told = record if recipe else {**origin, **(record.get("source") or {}), **record}
+    told = {**({} if recipe else origin), **(record.get("source") or {}), **record}
     licences = card.get("data_licences") or {}
     if not isinstance(licences, dict):  # older runs kept the words alone
         licences = {str(word): 0 for word in licences}

@@ -65,7 +65,9 @@ def pull(
     place = Place(card.name)
     with place.locked(say), _with_room(place):
         place.clear()
-        due = _due(card, place, label_vectors)
+        if card.by_hand and not place.record():
+            raise UsageError(say_by_hand(card), f"domainclip zoo import {card.name} FILE")
+        due = [] if card.by_hand else _due(card, place, label_vectors)
         if not due:
             say(f"{card.name} is there already")
             return place.folder
@@ -132,6 +134,11 @@ def check_licence(card: Card, place: Place, accepted: bool, command: str) -> Non
         f"{card.name} is restricted: {'; '.join(said)}",
         f"read {page}, and where you accept that: {command} --accept-license",
     )
+
+
+def say_by_hand(card: Card) -> str:
+    """Say where a checkpoint that lies on no hub is to be had."""
+    return f"{card.name} is on no hub: fetch its file as {card.page} says, then import it"
 
 
 def _open_card(name: str, domain: str, *, label_vectors: bool) -> Card:

@@ -11,7 +11,7 @@ from typing import Any
 
 from domainclip.errors import DataError, UsageError
 
-from .facts import CONFIG, HEADS, WEIGHTS, Facts, gather, hide_paths
+from .facts import CALIBRATION, CONFIG, HEADS, WEIGHTS, Facts, gather, hide_paths
 from .judging import Work, judge, propose_licence
 from .licences import choose_licence, read_licence
 from .model_card import Publication, write_model_card
@@ -19,7 +19,7 @@ from .provenance import CARD, Step
 
 README = "README.md"
 FILES = {
-    CONFIG, WEIGHTS, HEADS, CARD, "labels.csv", "calibration.json", "LICENSE", "NOTICE",
+    CONFIG, WEIGHTS, HEADS, CARD, "labels.csv", CALIBRATION, "LICENSE", "NOTICE",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json",
     "merges.txt", "spiece.model",
 }  # fmt: skip
@@ -104,7 +104,8 @@ def plan_push(
         )
     facts = gather(path)
     shrunk = half and not facts.half
-    facts = replace(facts, half=facts.half or half)
+    calibrated = facts.calibrated and not shrunk  # rounded weights are another model
+    facts = replace(facts, half=facts.half or half, calibrated=calibrated)
     works = list_works(facts.steps, data_licence)
     if not licence:
         licence = propose_licence(works) if _may_default(facts, works) else ""
@@ -183,7 +184,9 @@ def _collect(
             if data_licence and "" in (told.get("data_licences") or {}):
                 told["data_licences"] = _name_licence(told["data_licences"], data_licence)
             pieces.append(_json_piece(path.name, told))
-        elif path.name == "calibration.json":
+        elif path.name == CALIBRATION and not facts.calibrated:
+            left_out.append(f"{path.name} (fitted to the weights before they were rounded)")
+        elif path.name == CALIBRATION:
             pieces.append(_json_piece(path.name, hide_paths(_load(path))))
         elif half and path.suffix == ".safetensors":
             pieces.append(_piece(path.name, halve(path)))

@@ -47,7 +47,11 @@ def find_model(name: str | Path, domain: str = "") -> str:
             f"{card.name} cannot be loaded by domainclip: {card.blocked}",
             f"domainclip zoo show {card.name} says more",
         )
-    raise UsageError(f"{card.name} is not on this machine yet", f"domainclip zoo pull {card.name}")
+    way = "import" if card.by_hand else "pull"
+    file = " FILE" * card.by_hand
+    raise UsageError(
+        f"{card.name} is not on this machine yet", f"domainclip zoo {way} {card.name}{file}"
+    )
 
 
 def whole_name(name: str | Path, domain: str = "") -> str:

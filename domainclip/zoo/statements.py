@@ -202,7 +202,7 @@ def say_limits(facts: Facts) -> str:
             else "Others were not tested."
         )
         said.append(f"It knows {facts.labels:,} labels by their names. {others}")
-    if (facts.place / "calibration.json").is_file():
+    if facts.calibrated:
         said.append("Its probabilities are calibrated (`calibration.json`), for those labels only.")
     else:
         said.append(

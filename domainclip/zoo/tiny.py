@@ -58,7 +58,7 @@ def _describe(run: Path, plan: Plan, folder: Path) -> dict[str, Any]:
         "title": f"{field}, tiny",
         "summary": "A CLIP of a few megabytes, trained from nothing on built-in schematic pictures "
         "to try and to test things with.",
-        "kind": "open_clip",
+        "kind": "domainclip",
         "source": {
             "repo": plan.repo,
             "files": [piece.name for piece in plan.pieces],

@@ -104,7 +104,7 @@ def test_the_table_keeps_names_and_states_whole(width, monkeypatch, home, capsys
             domain = line
     assert names == set(find_cards())
     assert lines[1] == "biology" and "general" in lines[-20:]
-    ends = ("here", "to pull", "licence to accept", "cannot be loaded", "broken card")
+    ends = ("here", "to pull", "to import", "licence to accept", "cannot be loaded", "broken card")
     assert all(line.endswith(ends) for line in lines[1:] if line.startswith("  "))
     said = capsys.readouterr().err
     assert f"{bad}:1: nmae: there is no such key" in said and "models, 0 here" in said

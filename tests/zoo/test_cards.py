@@ -70,7 +70,7 @@ def test_cards_say_what_a_user_must_know():
             assert card.derivatives == "no", name
         if card.licence == "unknown":
             assert (card.commercial, card.derivatives) == ("unknown", "unknown"), name
-        assert card.source.repo or card.blocked, name
+        assert card.source.repo or card.blocked or card.by_hand, name
         assert card.page, name
         assert not card.summary.isspace() and len(card.summary) < 110, name
 
@@ -116,7 +116,10 @@ def test_every_wrong_key_is_named_at_once_with_its_line(tmp_path):
     for line, said in [
         (1, "`title` is missing"),
         (2, "titel: there is no such key; did you mean 'title'?"),
-        (5, "kind: one of open_clip, checkpoint, transformers is expected, not 'pickle'"),
+        (
+            5,
+            "kind: one of open_clip, checkpoint, transformers, domainclip is expected, not",
+        ),
         (8, "source.revison: there is no such key; did you mean 'revision'?"),
         (9, "source.revision: the 40 hexadecimal digits of a commit is expected, not 'abc'"),
         (10, "dimension: a whole number is expected, not '512'"),

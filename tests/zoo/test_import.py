@@ -1,10 +1,12 @@
 """`domainclip zoo import`: the checks and the conversion of a pull, from files on this disk."""
 
 import hashlib
+import zipfile
 
 import pytest
 import torch
 from families import of_bert
+from run_folders import small_model
 from tiny_model import (
     CONFIG,
     NAME,
@@ -18,7 +20,9 @@ from tiny_model import (
 )  # fmt: skip
 
 from domainclip import load_model
+from domainclip.errors import UsageError
 from domainclip.zoo.pull import pull
+from domainclip.zoo.resolving import find_model
 from domainclip.zoo.store import Place, list_files
 
 
@@ -131,3 +135,32 @@ def test_a_text_tower_of_a_second_repository_comes_along(hub, tmp_path):
     assert result.exit_code == 2 and "--text" in result.stderr
     result = zoo("import", NAME, tmp_path / "model", "--text", tmp_path / "text")
     assert result.exit_code == 0, result.stderr
+
+
+def test_a_checkpoint_on_no_hub_is_fetched_by_hand_and_imported(tmp_path):
+    """Zipped, as its publishers offer it, whatever they call the file."""
+    state = small_model().stock_state()
+    torch.save({"state_dict": state}, tmp_path / "epoch_20.pt")
+    with zipfile.ZipFile(tmp_path / "downloaded.zip", "w") as zipped:
+        zipped.write(tmp_path / "epoch_20.pt", "release/epoch_20.pt")
+    page = "https://example.org/ours"
+    write_card(
+        kind="checkpoint", architecture="tiny", image_size=32, page=page, source={"repo": ""}
+    )
+    told = zoo("pull", NAME)
+    assert told.exit_code == 2 and page in told.stderr
+    assert f"domainclip zoo import {NAME} FILE" in told.stderr
+    with pytest.raises(UsageError, match="not on this machine") as raised:
+        find_model(NAME)
+    assert raised.value.hint == f"domainclip zoo import {NAME} FILE"
+    folder = zoo("import", NAME, tmp_path)
+    assert folder.exit_code == 2 and "no such file" in folder.stderr
+    result = zoo("import", NAME, tmp_path / "downloaded.zip")
+    assert result.exit_code == 0, result.stderr
+    made = load_model(NAME).stock_state()
+    assert made.keys() == state.keys() and all(torch.equal(made[k], state[k]) for k in state)
+    assert "is there already" in zoo("pull", NAME).stderr
+    zoo("rm", NAME)
+    torch.save({"state_dict": {**state, "logit_scale": torch.tensor(1.0)}}, tmp_path / "b.pt")
+    other = zoo("import", NAME, tmp_path / "b.pt")
+    assert other.exit_code == 0, "another name of the file, so nothing is known of it"

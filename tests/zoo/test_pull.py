@@ -7,10 +7,25 @@ import threading
 import open_clip
 import pytest
 import torch
-from tiny_model import CONFIG, NAME, REPO, WEIGHTS, make_files, visible, write_card, zoo
+from run_folders import make_run
+from safetensors.torch import load_file, save_file
+from tiny_model import (
+    CONFIG,
+    NAME,
+    REPO,
+    WEIGHTS,
+    make_files,
+    unfinished,
+    visible,
+    write_card,
+    zoo,
+)
 
 from domainclip import load_model, paths
+from domainclip.model.digest import digest_folder
+from domainclip.zoo.provenance import walk
 from domainclip.zoo.pull import pull
+from domainclip.zoo.push import plan_push
 from domainclip.zoo.store import Place
 
 
@@ -262,3 +277,34 @@ def test_a_pull_that_was_given_up_is_removed_too(hub, commit, monkeypatch):
     assert Place(NAME).downloads.is_dir()
     assert zoo("rm", NAME).exit_code == 0
     assert not Place(NAME).downloads.exists()
+
+
+def test_a_published_run_comes_back_with_heads_labels_calibration_and_its_past(hub, tmp_path):
+    """What `zoo push` would send, pulled: to the bit, so that a calibration still holds."""
+    run = make_run(tmp_path / "run")
+    (run / "model" / "calibration.json").write_text('{"format": 1, "fitted": []}')
+    sent = plan_push(run, REPO).write(tmp_path / "sent")
+    commit = hub.add(REPO, {p.name: p.read_bytes() for p in sent.iterdir()})
+    write_card(kind="domainclip")
+    place = pull(NAME)
+    assert json.loads((place / "calibration.json").read_text()) == {"format": 1, "fitted": []}
+    for name in ("heads.safetensors", "labels.csv", WEIGHTS):
+        assert (place / name).read_bytes() == (run / "model" / name).read_bytes(), name
+    assert digest_folder(place) == digest_folder(run)
+    there, here = load_model(run), load_model(NAME)
+    assert list(here.heads) == list(there.heads) == ["names", "captions"]
+    step, origin = walk(place)
+    assert (step.name, step.kind, step.source, step.revision) == (NAME, "run", REPO, commit)
+    assert step.pictures == {"train": 40, "test": 64} and origin.kind == "nothing"
+
+
+def test_a_folder_of_ours_whose_heads_do_not_fit_is_refused(hub, tmp_path):
+    sent = plan_push(make_run(tmp_path / "run"), REPO).write(tmp_path / "sent")
+    heads = load_file(sent / "heads.safetensors")
+    save_file({k: v[..., :-1].contiguous() if v.ndim else v for k, v in heads.items()},
+              sent / "heads.safetensors")  # fmt: skip
+    hub.add(REPO, {p.name: p.read_bytes() for p in sent.iterdir()})
+    write_card(kind="domainclip")
+    result = zoo("pull", NAME)
+    assert result.exit_code == 1 and "heads" in result.stderr, result.stderr
+    assert visible() == [] and unfinished() == []

@@ -11,6 +11,7 @@ KINDS = {
     "open_clip": "a hub folder that open_clip reads",
     "checkpoint": "bare weights, put into the architecture",
     "transformers": "a folder of transformers, converted",
+    "domainclip": "a model folder of domainclip, kept as it is",
 }
 COMMERCIAL = {"yes": "allowed", "no": "not allowed", "unknown": "not known"}
 DERIVATIVES = {
@@ -87,9 +88,12 @@ def _needs(card: Card, here: Path | None) -> Iterator[str]:
         return
     if card.gated and not here:
         yield f"ask for access at https://huggingface.co/{card.source.repo}, then: hf auth login"
+    if not here and card.by_hand:
+        yield f"fetch its file as {card.page} says"
     if not here:
+        way, file = ("import", " FILE") if card.by_hand else ("pull", "")
         accept = " --accept-license" if card.restricted else ""
-        yield f"domainclip zoo pull {card.name}{accept}"
+        yield f"domainclip zoo {way} {card.name}{file}{accept}"
     else:
         yield f"it lies in {here}"
     yield f"domainclip predict PICTURES --model {card.name} --cls LABELS"

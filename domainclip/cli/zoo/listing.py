@@ -22,9 +22,10 @@ from . import command
 from .card_page import card_lines, say_size
 
 COLUMNS = ("name", "title", "architecture", "licence", "megabytes", "state", "error")
-HERE, TO_PULL, TO_ACCEPT, BLOCKED, BROKEN = (
+HERE, TO_PULL, BY_HAND, TO_ACCEPT, BLOCKED, BROKEN = (
     "here",
     "to pull",
+    "to import",
     "licence to accept",
     "cannot be loaded",
     "broken card",
@@ -120,7 +121,9 @@ def _state(card: Card, here: Path | None) -> str:
         return HERE
     if card.blocked:
         return BLOCKED
-    return TO_ACCEPT if card.restricted else TO_PULL
+    if card.restricted:
+        return TO_ACCEPT
+    return BY_HAND if card.by_hand else TO_PULL
 
 
 def _megabytes(folder: Path) -> int:

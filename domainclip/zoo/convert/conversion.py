@@ -21,6 +21,7 @@ from domainclip.model.folder import CONFIG, save_model, write_json
 from domainclip.zoo.card import Card
 
 from .heads import set_heads, take_heads
+from .keep import keep_folder
 from .keys import check_fit, follow_card, follow_versions
 from .published import Published
 from .reading import read_published
@@ -55,6 +56,8 @@ def convert(
     begun = not out.exists()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        if card.kind == "domainclip":
+            return keep_folder(card, files, out, provenance)
         with tempfile.TemporaryDirectory(prefix=".domainclip-", dir=out.parent) as scratch:
             found = read_published(card, files, Path(scratch))
             places = (text_files, files if files.is_dir() else files.parent)
