@@ -70,9 +70,11 @@ geotiff
 FIELD_WORDS = set(_WORDS.split())
 FIELD_PHRASES = ("land cover", "scientific name")
 
-# The one exception: the column names of a data standard, in the file that reads it.
+# The exceptions: column names of a data standard, and file names of another program, each in the
+# one file that knows it.
 STANDARDS = {
     "domainclip/domains/darwin_core.py": {"genus", "species", "taxon"},
+    "domainclip/zoo/export/pybioclip.py": {"species"},
 }
 
 MAX_LINES = 400

@@ -28,6 +28,7 @@ COMMANDS = {
     "search": "Find pictures by words, by a picture, or by both.",
     "knowledge": "Gather what is known of labels, and look at it.",
     "caption": "Write and check a caption for every picture.",
+    "export": "Write a model for other tools, and check it there.",
     "zoo": "List, show, pull and publish models.",
     "data": "Look at pictures and labels before they are used.",
     "recipes": "List, show, check and compare recipes.",
