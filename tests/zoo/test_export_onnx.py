@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from domainclip.errors import UsageError
+from domainclip.zoo.export import onnx as onnx_export
 from domainclip.zoo.export.compact import compact
 from domainclip.zoo.export.onnx import OnnxTowers
 from domainclip.zoo.export.run import export_model
@@ -104,6 +105,16 @@ def test_convolutions_are_kept_as_bytes(tmp_path):
     weights = sum(p.numel() for p in model.clip.visual.parameters())
     assert (tmp_path / "out" / "image.onnx").stat().st_size < 1.1 * weights
     assert 1e-5 < record["check"]["largest_difference"]["images"] < record["check"]["limit"] == 0.1
+
+
+@pytest.mark.slow
+def test_weights_too_large_for_a_graph_lie_beside_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_export, "WHOLE", 0)
+    model = exported.make(tmp_path / "model")
+    record = export_model(model, "onnx", tmp_path / "out", dtype="int8")
+    sizes = {file.name: file.stat().st_size for file in (tmp_path / "out").iterdir()}
+    assert sizes["text.onnx.data"] > 1e6 > sizes["text.onnx"] and "image.onnx.data" in sizes
+    assert record["check"]["largest_difference"]["texts"] < 0.1
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
