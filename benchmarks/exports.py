@@ -25,7 +25,7 @@ from domainclip.errors import DomainclipError
 from domainclip.model.clip import DomainClip
 from domainclip.zoo.export import DTYPES, TARGETS
 from domainclip.zoo.export.run import export_model
-from domainclip.zoo.export.target import LabelVectors
+from domainclip.zoo.export.target import LabelVectors, find_target
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "zoo"))
 import exported
@@ -93,7 +93,7 @@ def main() -> None:
         for number, family in enumerate(args.families):
             model = MAKERS[family](Path(place) / f"model-{number}")
             for to in args.to:
-                for dtype in args.dtypes:
+                for dtype in [d for d in args.dtypes if d in find_target(to, "float32").dtypes]:
                     # The heads differ in one matrix, and tracing takes long: one is enough there.
                     for head in args.heads[-1:] if to == "onnx" else args.heads:
                         out = Path(place) / f"out-{len(rows)}"
