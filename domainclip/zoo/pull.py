@@ -249,6 +249,8 @@ def _make(
                 card, place.downloads / "source", place.new, text_files=text, provenance=provenance
             )
             record["notice"] = _keep_notice(card, place.new)
+            for difference in read_json(place.new / CARD).get("card_differs", ()):
+                say(f"{card.name}: {difference}; the files are followed")
         else:
             shutil.copytree(place.folder, place.new, copy_function=_link)
         if "label_vectors" in found:

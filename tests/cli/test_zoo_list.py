@@ -10,9 +10,10 @@ from click.testing import CliRunner
 
 from domainclip.cli.app import app
 from domainclip.cli.output import Output
+from domainclip.cli.zoo import command as zoo
 from domainclip.cli.zoo.listing import list_command, show
 from domainclip.model.folder import create_model, save_model
-from domainclip.zoo.catalogue import find_cards
+from domainclip.zoo.catalogue import find_cards, get_card
 
 
 class Terminal(io.StringIO):
@@ -125,9 +126,19 @@ def test_show_says_everything_and_marks_what_was_not_checked(monkeypatch, home):
     ):
         assert said in text, said
     assert "licence MIT" in text and "licence ?" not in text
+    assert "imageomics/bioclip-2, no commit pinned" in text
     folder = pull(home, "biology/bioclip-2")
-    text = " ".join(screen_of(show, 300, monkeypatch, name="bioclip-2", domain=""))
+    pins = home / "pins" / "biology" / "bioclip-2.json"
+    pins.parent.mkdir(parents=True)
+    pins.write_text(json.dumps({"source": {"revision": "0123456789abcdef" * 2 + "01234567"}}))
+    (folder / "zoo.json").write_text(json.dumps({"accepted": "2026-01-02"}))
+    (folder / "domainclip.json").write_text(json.dumps({"card_differs": ["mean is another"]}))
+    text = " ".join(
+        " ".join(screen_of(show, 300, monkeypatch, name="bioclip-2", domain="")).split()
+    )
     assert f"it lies in {folder}" in text and "zoo pull" not in text
+    assert "imageomics/bioclip-2, commit 0123456789ab, as first pulled" in text
+    assert "accepted 2026-01-02" in text and "otherwise mean is another" in text
 
 
 def test_show_tells_what_stands_before_a_restricted_or_blocked_model(monkeypatch):
@@ -145,6 +156,18 @@ def test_show_as_json_is_the_card_whole():
     assert card["unverified"] and card["scores"][0]["value"] == 67.6
     table = dict(csv.reader(io.StringIO(invoke("show", "biocap").stdout)))
     assert table["name"] == "biology/biocap" and table["state"] == "to pull"
+
+
+def test_examples_name_models_that_can_be_had():
+    said = [example for sub in zoo.commands.values() for example in sub.examples]
+    for line in said:
+        words = line.split()[2:]
+        if words[0] in ("pull", "import", "rm", "path", "verify") and len(words) > 1:
+            domain = words[words.index("--domain") + 1] if "--domain" in words else ""
+            card = get_card(words[1], domain)
+            assert not card.blocked, line
+            assert ("--accept-license" in words) >= card.restricted, line
+    assert any("--accept-license" in line for line in said)
 
 
 def test_show_of_a_name_that_is_not_there():

@@ -90,6 +90,29 @@ def test_a_folder_without_the_weights_is_refused(folder, tmp_path):
     assert visible() == [] and unfinished() == []
 
 
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"dimension": 512}, "its vectors have 24 numbers, and the card says 512"),
+        ({"architecture": "ViT-B-16"}, "layers is 2, and 12 in ViT-B-16"),
+    ],
+)
+def test_files_of_another_model_are_refused(folder, told, said):
+    write_card(**told)
+    result = zoo("import", NAME, folder)
+    assert result.exit_code == 1 and f"is of another model than {NAME}: " in result.stderr
+    assert said in result.stderr and f"those of {REPO}" in result.stderr
+    assert visible() == [] and unfinished() == [] and not Place(NAME).pins.exists()
+
+
+def test_what_files_say_otherwise_than_their_card_is_told(folder):
+    write_card(dimension=512, image_size=48, unverified=["dimension"])
+    result = zoo("import", NAME, folder)
+    assert result.exit_code == 0, result.stderr
+    for said in ("dimension is 24 in the files, and 512", "image_size is 32 in the files, and 48"):
+        assert f"{NAME}: {said} in the card; the files are followed" in result.stderr
+
+
 def test_broken_weights_leave_nothing(folder, tmp_path):
     write_card()
     (tmp_path / "some").mkdir()

@@ -260,8 +260,9 @@ def test_verify_finds_what_has_changed(hub, commit):
 
 def test_removing_frees_the_place_and_says_so(hub, commit):
     folder = pull(NAME)
-    result = zoo("rm", "little")
+    result = zoo("rm", "little", "--csv")
     assert result.exit_code == 0 and not folder.exists()
+    assert result.stdout == f"name,megabytes\n{NAME},7\n"
     assert "0 models" in result.stderr
     again = zoo("rm", "little")
     assert again.exit_code == 2 and "no model" in again.stderr

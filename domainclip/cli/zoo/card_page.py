@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from domainclip.zoo.card import Card, Source
+from domainclip.zoo.store import CARD, RECORD, Place, read_json
 
 KINDS = {
     "open_clip": "a hub folder that open_clip reads",
@@ -38,6 +40,11 @@ def card_lines(card: Card, state: str, here: Path | None, path: Path) -> Iterato
     yield "card", str(path)
 
 
+def count_megabytes(size: int) -> int:
+    """Return bytes as megabytes, at least one of what is there at all."""
+    return max(1, round(size / 1e6)) if size else 0
+
+
 def say_size(megabytes: int | None) -> str:
     """Return megabytes as people say them; "" where they are not known."""
     if megabytes is None:
@@ -46,6 +53,9 @@ def say_size(megabytes: int | None) -> str:
 
 
 def _lines(card: Card, state: str, here: Path | None) -> Iterator[tuple[str, str, str]]:
+    pins = read_json(Place(card.name).pins)
+    accepted = read_json(here / RECORD).get("accepted") if here else None
+    differs = read_json(here / CARD).get("card_differs", ()) if here else ()
     yield "", "summary", card.summary
     yield "state", "blocked", f"{state}: {card.blocked}" if card.blocked else state
     yield "notice", "notice", card.notice
@@ -55,11 +65,16 @@ def _lines(card: Card, state: str, here: Path | None) -> Iterator[tuple[str, str
         yield "access", "gated", "the hub asks for a login and an accepted form"
     yield "commercial use", "commercial", COMMERCIAL[card.commercial]
     yield "changed models", "derivatives", DERIVATIVES[card.derivatives]
-    yield "comes from", "source", _say_source(card.source)
+    yield "accepted", "", str(accepted or "")
+    yield "comes from", "source", _say_source(card.source, pins.get("source"))
     yield "kind", "kind", "" if card.blocked else KINDS[card.kind]
     yield "size", "megabytes", say_size(card.megabytes)
     if card.text_source:
-        yield "text tower from", "text_source", _say_source(card.text_source)
+        yield (
+            "text tower from",
+            "text_source",
+            _say_source(card.text_source, pins.get("text_source")),
+        )
     yield "architecture", "architecture", card.architecture
     yield "towers", "towers", card.towers
     gelu = "QuickGELU" if card.quick_gelu else "GELU"
@@ -75,7 +90,9 @@ def _lines(card: Card, state: str, here: Path | None) -> Iterator[tuple[str, str
     yield "prompts", "prompts", card.prompts and f"the set {card.prompts!r} of its domain"
     if card.label_vectors:
         many = f"{card.label_vectors.labels:,} labels, " if card.label_vectors.labels else ""
-        yield "label vectors", "label_vectors", many + _say_source(card.label_vectors.source)
+        where = _say_source(card.label_vectors.source, pins.get("label_vectors"))
+        yield "label vectors", "label_vectors", many + where
+    yield "otherwise", "", "\n".join(differs)
     yield "trained on", "trained_on", card.trained_on
     yield "paper", "paper", card.paper
     yield "page", "page", card.page
@@ -99,13 +116,15 @@ def _needs(card: Card, here: Path | None) -> Iterator[str]:
     yield f"domainclip predict PICTURES --model {card.name} --cls LABELS"
 
 
-def _say_source(source: Source) -> str:
+def _say_source(source: Source, pin: Mapping[str, Any] | None) -> str:
     if not source.repo:
         return ""
+    found = str((pin or {}).get("revision", ""))
     kind = " (a data set)" if source.repo_type == "dataset" else ""
-    pin = f"commit {source.revision[:12]}" if source.revision else "no commit pinned"
+    said = f"commit {found[:12]}, as first pulled" if found else "no commit pinned"
+    said = f"commit {source.revision[:12]}" if source.revision else said
     files = f"\n{', '.join(source.files)}" if source.files else ""
-    return f"{source.repo}{kind}, {pin}{files}"
+    return f"{source.repo}{kind}, {said}{files}"
 
 
 def _scores(card: Card) -> Iterator[str]:

@@ -15,6 +15,7 @@ from domainclip.cli.output import Output, format_options
 from domainclip.errors import DomainclipError
 
 from . import command
+from .card_page import count_megabytes
 
 accept_option = option(
     "Options", "--accept-license", "--accept-licence", "accept", is_flag=True,
@@ -30,7 +31,7 @@ domain_option = option(
     short_help="Fetch a model, check it, and make it ready.",
     examples=(
         "domainclip zoo pull biology/bioclip-2",
-        "domainclip zoo pull conch --domain medical --accept-license",
+        "domainclip zoo pull medsiglip --domain medical --accept-license",
     ),
 )
 @click.argument("name")
@@ -68,7 +69,7 @@ def pull_command(
     short_help="Make a model ready from files on this disk.",
     examples=(
         "domainclip zoo import biology/bioclip-2 downloads/bioclip-2",
-        "domainclip zoo import remote_sensing/remoteclip-b-32 RemoteCLIP-ViT-B-32.pt",
+        "domainclip zoo import remote_sensing/remoteclip-vit-b-32 RemoteCLIP-ViT-B-32.pt",
     ),
 )
 @click.argument("name")
@@ -132,7 +133,7 @@ def verify_command(names: tuple[str, ...], out: Output) -> None:
             {
                 "name": place.name,
                 "verdict": "; ".join(found) or "unchanged",
-                "megabytes": round(store.size_of(place.folder) / 1e6, 1),
+                "megabytes": count_megabytes(store.size_of(place.folder)),
                 "folder": str(place.folder),
             }
         )
@@ -166,7 +167,7 @@ def remove_command(names: tuple[str, ...], out: Output) -> None:
     rows = []
     for place in dict.fromkeys(places):
         freed = store.remove(place.name, _sayer(out))
-        rows.append({"name": place.name, "megabytes": round(freed / 1e6, 1)})
+        rows.append({"name": place.name, "megabytes": count_megabytes(freed)})
     out.rows(rows, ("name", "megabytes"))
     if not out.quiet:
         output.note(say_size())

@@ -19,7 +19,7 @@ from domainclip.zoo.catalogue import GENERAL_DOMAIN, Entry, find_cards, find_ent
 from domainclip.zoo.store import find_pulled, size_of
 
 from . import command
-from .card_page import card_lines, say_size
+from .card_page import card_lines, count_megabytes, say_size
 
 COLUMNS = ("name", "title", "architecture", "licence", "megabytes", "state", "error")
 HERE, TO_PULL, BY_HAND, TO_ACCEPT, BLOCKED, BROKEN = (
@@ -49,7 +49,7 @@ def list_command(domain: str, out: Output) -> None:
     pulled = find_pulled()
     rows = [_row(entry, pulled.get(entry.name)) for entry in found.values()]
     rows += [
-        _blank(name) | {"megabytes": _megabytes(folder), "state": HERE}
+        _blank(name) | {"megabytes": count_megabytes(size_of(folder)), "state": HERE}
         for name, folder in pulled.items()  # models whose card has gone
         if name not in found and (not domain or name.startswith(f"{domain}/"))
     ]
@@ -107,7 +107,7 @@ def _row(entry: Entry, here: Path | None) -> dict[str, Any]:
         "title": card.title,
         "architecture": card.architecture or card.towers,
         "licence": card.licence,
-        "megabytes": _megabytes(here) if here else card.megabytes,
+        "megabytes": count_megabytes(size_of(here)) if here else card.megabytes,
         "state": _state(card, here),
     }
 
@@ -124,10 +124,6 @@ def _state(card: Card, here: Path | None) -> str:
     if card.restricted:
         return TO_ACCEPT
     return BY_HAND if card.by_hand else TO_PULL
-
-
-def _megabytes(folder: Path) -> int:
-    return max(1, round(size_of(folder) / 1e6))
 
 
 def _table(rows: Sequence[Mapping[str, Any]], width: int) -> Iterator[dict[str, str]]:

@@ -20,6 +20,7 @@ from domainclip.model.clip import DomainClip, Preprocess
 from domainclip.model.folder import CONFIG, save_model, write_json
 from domainclip.zoo.card import Card
 
+from .agreement import find_differences, refuse_another
 from .heads import set_heads, take_heads
 from .keep import keep_folder
 from .keys import check_fit, follow_card, follow_versions
@@ -84,7 +85,9 @@ def _build(
     """Return the model, and what its files say otherwise than the card."""
     config, text = found.config, found.config["text_cfg"]
     preprocess = found.preprocess or _said_by(card, config)
-    notes = _compare(card, config, preprocess)
+    if card.kind != "checkpoint":  # of bare weights the card itself says the towers
+        refuse_another(card, config, found.where)
+    notes = find_differences(card, config, preprocess)
     if text.get("hf_model_name"):
         told = find_text_tower(card, places[1], places[0])
         (scratch / TEXT_TOWER).mkdir()
@@ -142,23 +145,6 @@ def _as_told(pre: Preprocess) -> dict[str, Any]:
         "size": pre.size, "mean": list(pre.mean), "std": list(pre.std),
         "interpolation": pre.interpolation, "resize_mode": pre.mode,
     }  # fmt: skip
-
-
-def _compare(card: Card, config: Mapping[str, Any], preprocess: Preprocess) -> list[str]:
-    """Return what the publishers' files say otherwise than the card; the files are followed."""
-    said = {
-        "image_size": (card.image_size, preprocess.size),
-        "context": (card.context, config["text_cfg"].get("context_length", 77)),
-        "dimension": (card.dimension, config["embed_dim"]),
-        "quick_gelu": (card.quick_gelu, bool(config.get("quick_gelu", False))),
-        "mean": (tuple(card.mean), tuple(preprocess.mean)),
-        "std": (tuple(card.std), tuple(preprocess.std)),
-    }
-    return [
-        f"{key} is {there} in the files, and {here} in the card"
-        for key, (here, there) in said.items()
-        if here is not None and here != there
-    ]
 
 
 def _describe(
