@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,8 +81,37 @@ def gather_from_hub(fetch: Fetch, parts: Sequence[str]) -> dict[str, Found]:
     return found
 
 
-def gather_from_disk(fetch: Fetch, given: Mapping[str, Path]) -> dict[str, Found]:
-    """Copy what is needed from folders or files of the user.
+@contextlib.contextmanager
+def copies_of(fetch: Fetch, given: Mapping[str, Path]) -> Iterator[dict[str, Found]]:
+    """Copy what is needed from folders or files of the user; no copy is left where that fails.
+
+    Raises:
+        UsageError: If a folder or file does not exist.
+        DataError: If a file is missing or is not what it has to be; it names the user's own.
+    """
+    begun: list[Path] = []
+    try:
+        yield _copy(fetch, given, begun)
+    except DataError as error:
+        raise DataError(_name_own(error.message, fetch, given), error.hint) from error
+    finally:
+        for folder in begun:
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it holds what a pull has begun
+            fetch.place.downloads.rmdir()
+
+
+def _name_own(text: str, fetch: Fetch, given: Mapping[str, Path]) -> str:
+    """Return a text that names the files that the user gave instead of their copies."""
+    for part, path in given.items():
+        copy = re.escape(str(fetch.folder(part)))
+        tail = "" if path.is_dir() else r"/[^\s:]+"
+        text = re.sub(copy + tail, str(path).replace("\\", r"\\"), text)
+    return text
+
+
+def _copy(fetch: Fetch, given: Mapping[str, Path], begun: list[Path]) -> dict[str, Found]:
+    """Copy what is needed from folders or files of the user; tell each folder that is begun.
 
     Raises:
         UsageError: If a folder or file does not exist.
@@ -96,6 +127,7 @@ def gather_from_disk(fetch: Fetch, given: Mapping[str, Path]) -> dict[str, Found
         if is_index(chosen[-1]):
             chosen += find_shards(here[chosen[-1]], here)
         sha256 = {}
+        begun.append(fetch.folder(part))
         shutil.rmtree(fetch.folder(part), ignore_errors=True)
         for name in chosen:
             to = fetch.folder(part) / name

@@ -22,7 +22,7 @@ from domainclip.errors import DataError, DomainclipError, UsageError
 
 from .card import Card
 from .catalogue import get_card
-from .fetching import Fetch, gather_from_disk, gather_from_hub
+from .fetching import Fetch, copies_of, gather_from_hub
 from .hub import is_offline
 from .needed import ARCHITECTURE, WEIGHTS
 from .pins import PARTS, Found, expect, remember, source_of
@@ -112,8 +112,8 @@ def import_model(
     with place.locked(say), _with_room(place):
         place.clear()
         fetch = Fetch(card, place, say, False)
-        found = gather_from_disk(fetch, {k: v for k, v in given.items() if source_of(card, k)})
-        _make(card, place, found, accept_licence, say, imported=True)
+        with copies_of(fetch, {k: v for k, v in given.items() if source_of(card, k)}) as found:
+            _make(card, place, found, accept_licence, say, imported=True)
     return place.folder
 
 

@@ -120,6 +120,22 @@ def test_broken_weights_leave_nothing(folder, tmp_path):
     (tmp_path / "some" / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
     result = zoo("import", NAME, tmp_path / "some")
     assert result.exit_code == 1 and visible() == [] and unfinished() == []
+    assert str(tmp_path / "some" / WEIGHTS) in result.stderr and ".download" not in result.stderr
+    assert not Place(NAME).downloads.exists()  # no copy is left either
+    write_card(kind="checkpoint", architecture="ViT-B-32", source={"files": [WEIGHTS]})
+    result = zoo("import", NAME, tmp_path / "some" / WEIGHTS)
+    assert result.exit_code == 1 and not Place(NAME).downloads.exists()
+    assert str(tmp_path / "some" / WEIGHTS) in result.stderr and ".download" not in result.stderr
+
+
+def test_a_refused_import_leaves_alone_what_a_pull_has_begun(tmp_path):
+    write_card()
+    begun = Place(NAME).downloads / "source" / f"{WEIGHTS}.partial"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(b"0" * 10)
+    assert zoo("import", NAME, tmp_path / "nowhere").exit_code == 2
+    assert zoo("import", NAME, tmp_path).exit_code == 1
+    assert begun.is_file()
 
 
 def test_one_file_is_enough_where_the_card_names_one(tmp_path):
@@ -127,8 +143,7 @@ def test_one_file_is_enough_where_the_card_names_one(tmp_path):
     torch.save(clip.state_dict(), tmp_path / "mine.pt")
     write_card(kind="checkpoint", architecture="ViT-B-32", source={"files": ["deep/theirs.pt"]})
     result = zoo("import", NAME, tmp_path / "mine.pt")
-    assert result.exit_code == 1 and "no such file" not in result.stderr
-    assert (Place(NAME).downloads / "source/deep/theirs.pt").is_file()
+    assert result.exit_code == 1 and f"{tmp_path / 'mine.pt'}: " in result.stderr
     assert visible() == [] and unfinished() == []
 
 
