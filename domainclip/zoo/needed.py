@@ -29,7 +29,7 @@ ARCHITECTURE = {
 WEIGHTS = {
     "open_clip": (
         "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
-        "open_clip_pytorch_model.bin",
+        "open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth",
     ),
     "transformers": (
         "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",

@@ -208,8 +208,9 @@ def _usual(card: Card, part: str) -> tuple[str, ...]:
     """Return what a repository is expected to hold, before anybody has seen it."""
     if part != "source" or card.kind == "checkpoint":
         return ("config.json", "the files of its tokenizer")
-    weights = WEIGHTS[card.kind]
-    return (ARCHITECTURE[card.kind][0], f"{weights[0]} (or {weights[-1]})")
+    first, *others = WEIGHTS[card.kind]
+    pickled = "".join(f" (or {name})" for name in others if name.endswith(".bin"))
+    return (ARCHITECTURE[card.kind][0], f"{first}{pickled}")
 
 
 def _make(

@@ -130,6 +130,19 @@ def test_offline_says_what_is_missing_and_how_to_get_it(hub, commit, monkeypatch
     assert not hub.requests
 
 
+@pytest.mark.parametrize(
+    ("kind", "weights"),
+    [
+        ("open_clip", f"{WEIGHTS} (or open_clip_pytorch_model.bin)"),
+        ("transformers", "model.safetensors (or pytorch_model.bin)"),
+        ("domainclip", WEIGHTS),
+    ],
+)
+def test_offline_names_the_usual_files_of_a_model_that_nobody_has_seen(hub, kind, weights):
+    write_card(kind=kind)
+    assert f".json, {weights} of {REPO}\n" in refused(NAME, "--offline")
+
+
 def test_offline_is_no_matter_for_a_model_that_is_there(hub, commit):
     folder = pull(NAME)
     before = len(hub.requests)

@@ -12,19 +12,12 @@ from domainclip.errors import DataError, suggest
 from domainclip.model.clip import Preprocess
 from domainclip.model.folder import register_configs
 from domainclip.zoo.card import Card
+from domainclip.zoo.needed import WEIGHTS
 
 from . import clip, siglip
 from .published import Published, read_json
 from .weights import find_weights, read_state
 
-_OPEN_CLIP = (
-    "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth",
-)  # fmt: skip
-_TRANSFORMERS = (
-    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)  # fmt: skip
 _RENAMED = {"proj": "hf_proj_type", "pooler_type": "hf_pooler_type"}
 """Keys of `text_cfg` that open_clip renamed in version 2.20, for towers of transformers."""
 _RESAMPLING = {0: "nearest", 2: "bilinear", 3: "bicubic"}
@@ -52,7 +45,7 @@ def _open_clip(card: Card, files: Path, scratch: Path) -> Published:
     config = told.get("model_cfg")
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= {*config}:
         raise DataError(f"{path} describes no model of open_clip")
-    weights = find_weights(files, card.source.files, _OPEN_CLIP)
+    weights = find_weights(files, card.source.files, WEIGHTS[card.kind])
     pictures = told.get("preprocess_cfg") or {}
     return Published(
         read_state(weights, scratch),
@@ -94,7 +87,7 @@ def _transformers(card: Card, files: Path, scratch: Path) -> Published:
 
     name, family = known[kind]
     config = getattr(transformers, name).from_dict(told)
-    weights = find_weights(files, card.source.files, _TRANSFORMERS)
+    weights = find_weights(files, card.source.files, WEIGHTS[card.kind])
     return Published(
         family.map_weights(read_state(weights, scratch)),
         family.map_config(config, str(path)),
