@@ -175,7 +175,7 @@ def test_show_of_a_name_that_is_not_there():
     assert done.exit_code == 2 and "did you mean 'biology/bioclip'?" in done.stderr
 
 
-def test_show_of_a_folder_walks_what_made_it(tmp_path):
+def test_show_of_a_folder_walks_what_made_it(tmp_path, monkeypatch):
     torch.manual_seed(0)
     network, _ = create_model("small", image_size=32)
     provenance = {"recipe": {"seed": 3, "model": {"name": "small"}}, "data": "abc"}
@@ -184,6 +184,8 @@ def test_show_of_a_folder_walks_what_made_it(tmp_path):
     steps = json.loads(invoke("show", folder, "--json").stdout)
     assert [step["kind"] for step in steps] == ["run", "nothing"]
     assert steps[0]["name"] == "first" and "seed 3" in steps[1]["name"]
+    lines = screen_of(show, 80, monkeypatch, name=str(folder), domain="")
+    assert any(line.split() == ["recipe:", "seed", "3"] for line in lines)
     (tmp_path / "empty").mkdir()
     done = invoke("show", tmp_path / "empty")
     assert done.exit_code == 2 and "no model in" in done.stderr

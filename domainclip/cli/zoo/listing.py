@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ from domainclip.zoo.store import find_pulled, size_of
 
 from . import command
 from .card_page import card_lines, count_megabytes, say_size
+
+if TYPE_CHECKING:
+    from domainclip.zoo.provenance import Step
 
 COLUMNS = ("name", "title", "architecture", "licence", "megabytes", "state", "error")
 HERE, TO_PULL, BY_HAND, TO_ACCEPT, BLOCKED, BROKEN = (
@@ -172,7 +175,13 @@ def _show_steps(folder: str | Path, out: Output) -> None:
     if out.style == "json":
         out.value([step.as_dict() for step in steps])
     elif out.style == "table":
-        said = [(str(i), step.say()) for i, step in enumerate(steps, 1)]
+        said = [(str(i), "\n".join(_say_step(step))) for i, step in enumerate(steps, 1)]
         out.page(said, ("step", "the model first, what it all began with last"))
     else:
         out.rows([{"name": step.name, "kind": step.kind, "said": step.say()} for step in steps])
+
+
+def _say_step(step: Step) -> Iterator[str]:
+    yield step.say()
+    if step.recipe:
+        yield f"recipe: {', '.join(f'{key} {value}' for key, value in step.recipe.items())}"
