@@ -213,6 +213,8 @@ def _explain(error: Exception) -> str:
         if named:
             return f"it would run {named[1]} when loaded, so it was not loaded and nothing was run"
         why = said.rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0]
+        if "Unsupported operand" in why:  # the number of a pickle's instruction tells nobody more
+            why = "torch writes none of its kind"
         return f"it is no plain checkpoint, so it was not loaded and nothing was run: {why.strip()}"
     broken = isinstance(error, OSError) and error.errno == errno.EINVAL
     if "central directory" in said or broken or isinstance(error, EOFError):
