@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from domainclip.errors import DataError, UsageError
+from domainclip.errors import UsageError
 
 from . import output
 from .computing import batch_size_option, device_option
@@ -120,37 +120,17 @@ def look(
     """
     import numpy as np
 
-    from domainclip.domains.names import fold
-    from domainclip.errors import LabelError
     from domainclip.inference.fewshot.sampled import SamplePictures
+    from domainclip.inference.labelled import find_labelled
 
-    found = classifier.candidates_
-    own = {fold(str(name)): i for i, name in enumerate(found.names)}
-    nodes, places = np.unique(samples.nodes, return_inverse=True)
-    stands = np.full(len(nodes), -1, dtype=np.int64)
-    for i, node in enumerate(nodes.tolist()):
-        if found.tree is None:
-            names = samples.tree.all_names(node)
-            stands[i] = next((own[fold(name)] for name in names if fold(name) in own), -1)
-            continue
-        try:
-            stands[i] = found.tree.node(samples.tree.key(node))
-        except LabelError:
-            named = found.tree.find(samples.tree.name(node) or "")
-            stands[i] = named[0] if len(named) == 1 else -1
-    truth = stands[places]
-    rows = np.flatnonzero(truth >= 0)
-    if not len(rows):
-        raise DataError(
-            "no picture has a label to choose from", "choose from the labels of the pictures"
-        )
-    if len(rows) < len(truth) and not quiet:
-        left = output.counted(len(truth) - len(rows), "picture")
+    rows, truth = find_labelled(classifier.candidates_, samples)
+    if len(rows) < len(samples) and not quiet:
+        left = output.counted(len(samples) - len(rows), "picture")
         output.warning(f"{left} of other labels than those to choose from, left out")
     pictures = SamplePictures(classifier.encoder, samples, rows)
     title = "" if quiet else "pictures"
     vectors, good = pictures.encode(np.arange(len(rows)), classifier.head_, title)
-    return vectors, truth[rows[good]], pictures.unreadable
+    return vectors, truth[good], pictures.unreadable
 
 
 def _tell(out: Output, outcome: Any, model: str) -> None:

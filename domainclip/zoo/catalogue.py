@@ -106,6 +106,19 @@ def find_entry(name: str, domain: str = "") -> Entry:
     )
 
 
+def refuse_blocked(card: Card) -> None:
+    """Refuse a model that is known, but cannot be used here.
+
+    Raises:
+        UsageError: With the reason that its card gives.
+    """
+    if card.blocked:
+        raise UsageError(
+            f"{card.name} cannot be loaded by domainclip: {card.blocked}",
+            f"domainclip zoo show {card.name} says more",
+        )
+
+
 def _shipped() -> Iterator[Entry]:
     yield from _cards_in(GENERAL, GENERAL_DOMAIN)
     for name, plug in find_domains().items():

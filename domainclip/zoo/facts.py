@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ from domainclip.domains.contract import Domain
 from domainclip.domains.registry import find_domains, get_domain
 from domainclip.errors import DataError
 
-from .provenance import CARD, MODEL, Step, find_model, walk
+from .provenance import CARD, MODEL, Step, find_model, read_json, walk
 
 CALIBRATION = "calibration.json"
 CONFIG, WEIGHTS, HEADS = "open_clip_config.json", "open_clip_model.safetensors", "heads.safetensors"
@@ -80,14 +79,14 @@ def gather(path: str | Path) -> Facts:
     shapes = _read_header(place / WEIGHTS)
     if (place / HEADS).is_file():
         _read_header(place / HEADS)
-    card = hide_paths(_read_json(place / CARD)) if (place / CARD).is_file() else {}
+    card = hide_paths(read_json(place / CARD))
     metrics = run / "metrics.json" if run else None
     return Facts(
         place=place,
         run=run,
         card=card,
-        config=_read_json(place / CONFIG),
-        metrics=_read_json(metrics) if metrics and metrics.is_file() else {},
+        config=read_json(place / CONFIG),
+        metrics=read_json(metrics) if metrics else {},
         steps=tuple(_without_paths(step) for step in walk(place)),
         parameters=sum(size for _, size in shapes.values()),
         calibrated=(place / CALIBRATION).is_file(),
@@ -147,13 +146,6 @@ def _read_header(path: Path) -> dict[str, tuple[str, int]]:
             "the model was not written to its end; save or train it again",
         ) from error
     return found
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def _read_emissions(path: Path) -> dict[str, str]:

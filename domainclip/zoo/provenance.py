@@ -109,7 +109,7 @@ def walk(folder: str | Path) -> list[Step]:
     """
     place = find_model(folder)
     name = place.parent.name if place.name == MODEL else place.name
-    return list(_steps(name, {"card": _read(place / CARD), "zoo": _read(place / RECORD)}))
+    return list(_steps(name, {"card": read_json(place / CARD), "zoo": read_json(place / RECORD)}))
 
 
 def note_base(name: str) -> dict[str, Any] | None:
@@ -122,10 +122,10 @@ def note_base(name: str) -> dict[str, Any] | None:
     place = _locate(name)
     if place is None:
         return _known_elsewhere(name)
-    card = _read(place / CARD)
+    card = read_json(place / CARD)
     for heavy in ("candidates", "prefixes_note", "heads"):
         card.pop(heavy, None)
-    return {"card": card, "zoo": _read(place / RECORD)}
+    return {"card": card, "zoo": read_json(place / RECORD)}
 
 
 def recipe_differences(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,7 +263,12 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     return flat
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a file beside a model; {} where there is none.
+
+    Raises:
+        DataError: If it is not such a file.
+    """
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from domainclip.domains.registry import find_domains, get_domain
 from domainclip.errors import DataError, DomainclipError, UsageError
 
 from .card import Card
-from .catalogue import get_card
+from .catalogue import get_card, refuse_blocked
 from .fetching import Fetch, copies_of, gather_from_hub
 from .hub import is_offline
 from .needed import ARCHITECTURE, WEIGHTS
@@ -143,11 +143,7 @@ def say_by_hand(card: Card) -> str:
 
 def _open_card(name: str, domain: str, *, label_vectors: bool) -> Card:
     card = get_card(name, domain)
-    if card.blocked:
-        raise UsageError(
-            f"{card.name} cannot be loaded by domainclip: {card.blocked}",
-            f"domainclip zoo show {card.name} says more",
-        )
+    refuse_blocked(card)
     if label_vectors and card.label_vectors is None:
         raise UsageError(
             f"no label vectors of {card.name} are known",

@@ -15,7 +15,7 @@ from .facts import CALIBRATION, CONFIG, HEADS, WEIGHTS, Facts, gather, hide_path
 from .judging import Work, judge, propose_licence
 from .licences import choose_licence, read_licence
 from .model_card import Publication, write_model_card
-from .provenance import CARD, Step
+from .provenance import CARD, Step, read_json
 
 README = "README.md"
 FILES = {
@@ -187,7 +187,7 @@ def _collect(
         elif path.name == CALIBRATION and not facts.calibrated:
             left_out.append(f"{path.name} (fitted to the weights before they were rounded)")
         elif path.name == CALIBRATION:
-            pieces.append(_json_piece(path.name, hide_paths(_load(path))))
+            pieces.append(_json_piece(path.name, hide_paths(read_json(path))))
         elif half and path.suffix == ".safetensors":
             pieces.append(_piece(path.name, halve(path)))
         else:
@@ -199,13 +199,6 @@ def _name_licence(counts: dict[str, int], data_licence: str) -> dict[str, int]:
     named = {word: count for word, count in counts.items() if word}
     known = read_licence(data_licence).id
     return {**named, known: named.get(known, 0) + counts[""]}
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
 
 
 def halve(path: Path) -> bytes:

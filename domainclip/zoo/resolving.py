@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from domainclip.domains.registry import find_domains
 from domainclip.errors import UsageError
 
-from .catalogue import find_cards, get_card
+from .catalogue import find_cards, get_card, refuse_blocked
 from .store import CONFIG, Place, find_pulled, get_pulled
 
 if TYPE_CHECKING:
@@ -42,11 +42,7 @@ def find_model(name: str | Path, domain: str = "") -> str:
     if said not in cards:
         return said
     card = cards[said].read()
-    if card.blocked:
-        raise UsageError(
-            f"{card.name} cannot be loaded by domainclip: {card.blocked}",
-            f"domainclip zoo show {card.name} says more",
-        )
+    refuse_blocked(card)
     way = "import" if card.by_hand else "pull"
     file = " FILE" * card.by_hand
     raise UsageError(
